@@ -1,0 +1,103 @@
+"""What can go wrong, graded by how far it reaches and what there is to do about it.
+
+An error's type is the decision: the code that catches it never looks at its text.
+Every message is one sentence for the person who runs mailsyncd; none may hold a
+token, a subject or a body (I9). Library exceptions are translated into these at the
+edge of the adapter that touches the library, and go no further.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class MailsyncError(Exception):
+    """The root: catching it catches everything mailsyncd raises on purpose."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake in the configuration: where it is, what is wrong, what would be right."""
+
+    where: str
+    what: str
+    line: int | None = None
+    source: str | None = None
+
+    def __str__(self) -> str:
+        place = f"{self.source}:{self.line}: " if self.source and self.line else ""
+        place = place or (f"{self.source}: " if self.source else "")
+        return f"{place}{self.where}: {self.what}" if self.where else f"{place}{self.what}"
+
+
+class ConfigError(MailsyncError):
+    """The configuration can't be used. Reaches: the process. Holds every problem at once."""
+
+    def __init__(self, *problems: Problem) -> None:
+        self.problems = problems
+        super().__init__("\n".join(map(str, problems)))
+
+
+class StateUnavailable(MailsyncError):
+    """The state store did not answer as it must. Reaches: everything; copying stops (I1)."""
+
+
+class LeaseLost(MailsyncError):
+    """Another daemon writes, or may soon write, to this destination. Reaches: its writer."""
+
+
+class Transient(MailsyncError):
+    """It may well work on a new connection, later. Reaches: one connection."""
+
+
+class Sent(Enum):
+    """How much of an APPEND can have reached the server when its connection broke."""
+
+    NOTHING = "nothing"  # the last byte of the literal was never handed to the transport
+    EVERYTHING = "everything"  # all of it was: the server may have kept the message (I8)
+
+
+class ConnectionLost(Transient):
+    """The connection ended, or was thrown away because a command missed its deadline."""
+
+    def __init__(self, why: str, sent: Sent = Sent.NOTHING) -> None:
+        self.sent = sent
+        super().__init__(why)
+
+
+class Throttled(Transient):
+    """The server asks for a pause. `pause` is in seconds, as the server said it."""
+
+    def __init__(self, why: str, pause: float) -> None:
+        self.pause = pause
+        super().__init__(why)
+
+
+class DestinationFull(Transient):
+    """The destination has no room. Reaches: its writer; messages wait, none has failed."""
+
+
+class AuthRejected(MailsyncError):
+    """The server refused this access token or password. A fresh token is tried once."""
+
+
+class RouteBlocked(MailsyncError):
+    """Only a person can mend it (consent revoked, IMAP off, folder missing). Reaches: a route."""
+
+
+class FailureKind(Enum):
+    """Why a message was set aside."""
+
+    OVERSIZE = "oversize"
+    LINE_TOO_LONG = "line_too_long"
+    REJECTED = "rejected"
+    SOURCE_UNREADABLE = "source_unreadable"
+
+
+class MessageRejected(MailsyncError):
+    """This one message can't be copied; its neighbours are innocent. Reaches: a message."""
+
+    def __init__(self, why: str, kind: FailureKind = FailureKind.REJECTED) -> None:
+        self.kind = kind
+        super().__init__(why)

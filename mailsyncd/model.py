@@ -1,0 +1,416 @@
+"""The nouns of mailsyncd, as frozen values: routes, messages, records, watermarks, leases.
+
+Nothing here does anything. Times called `..._at` are seconds since the epoch (wall clock);
+times called `..._mono` are seconds of the process's monotonic clock. Sizes are bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from enum import Enum
+from pathlib import Path
+
+from mailsyncd.errors import FailureKind
+
+
+class StartKind(Enum):
+    NOW = "now"
+    ALL = "all"
+    DATE = "date"
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a new route begins: with the next message, with all, or with a day (UTC)."""
+
+    kind: StartKind
+    day: date | None = None
+
+
+START_NOW = Start(StartKind.NOW)
+START_ALL = Start(StartKind.ALL)
+
+
+def _escape(part: str) -> str:
+    return part.replace("%", "%25").replace("#", "%23")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """From one mailbox of one Gmail account into one folder of one destination."""
+
+    gmail: str
+    outlook: str
+    folder: str
+    mailbox: str = "INBOX"
+    destination: str = "outlook"
+    start: Start = START_NOW
+    filter: str | None = None
+    mark_seen: bool = False
+    create_folder: bool = True
+
+    @property
+    def key(self) -> str:
+        """The partition key of everything the state store knows about this route.
+
+        INBOX is left out, as in the deployments before this one; any other mailbox has
+        UIDs of its own and so needs a name of its own.
+        """
+        key = f"ROUTE#{_escape(self.gmail)}#DEST#{_escape(self.outlook)}#FOLDER#{_escape(self.folder)}"
+        if self.mailbox.upper() != "INBOX":
+            key += f"#MAILBOX#{_escape(self.mailbox)}"
+        return key
+
+    @property
+    def name(self) -> str:
+        """How logs and tables call it. Accounts and folders are a route's name, not a secret."""
+        source = self.gmail if self.mailbox.upper() == "INBOX" else f"{self.gmail}/{self.mailbox}"
+        return f"{source} > {self.folder}"
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """What EXAMINE, SELECT or STATUS said. `uidnext` is 0 where the server did not say."""
+
+    uidvalidity: int
+    uidnext: int
+    exists: int
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One line of a listing: what is known of a source message before it is read.
+
+    `internaldate` is the server's own text ("17-Jul-2019 09:40:08 +0000"), passed through
+    to APPEND unchanged (A30). `gm_msgid` is X-GM-MSGID in decimal, where the server has it.
+    """
+
+    uid: int
+    size: int
+    internaldate: str
+    gm_msgid: str | None = None
+    gm_thrid: str | None = None
+
+
+class Lane(Enum):
+    """Live mail is not to wait behind a backlog."""
+
+    LIVE = "live"
+    OLD = "old"
+
+
+class Via(Enum):
+    """What made us look: a notification, the timer, or a (re)connection."""
+
+    PUSH = "push"
+    SWEEP = "sweep"
+    START = "start"
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRef:
+    """A small reference to a source message: what goes on the queue.
+
+    `record` is set when the message already has a PENDING record of ours that recovery has
+    cleared for another APPEND. `attempts` counts rejections by the destination so far.
+    """
+
+    route: Route
+    uidvalidity: int
+    listing: Listing
+    lane: Lane = Lane.LIVE
+    via: Via = Via.PUSH
+    seen_mono: float = 0.0
+    attempts: int = 0
+    record: Record | None = None
+
+    @property
+    def uid(self) -> int:
+        return self.listing.uid
+
+    @property
+    def key(self) -> tuple[str, int, int]:
+        return (self.route.key, self.uidvalidity, self.listing.uid)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A reference with its bytes. Never a parsed message (I5)."""
+
+    ref: MessageRef
+    body: bytes = field(repr=False)
+    sha256: str
+    message_id: str | None = field(repr=False)
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class TailMessage:
+    """A message seen in the destination folder by recovery.
+
+    `received_at` is its INTERNALDATE as an instant, since servers change the zone (B46).
+    `digest` is over Date, From and Subject as policy.header_digest makes it: hashed at the
+    adapter's edge, so that no header text travels further (I9).
+    """
+
+    uid: int
+    message_id: str | None = field(repr=False)
+    received_at: float
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """The tagged OK of an APPEND; both numbers are None where the server has no APPENDUID (B31)."""
+
+    uidvalidity: int | None
+    uid: int | None
+
+
+class Status(Enum):
+    PENDING = "PENDING"
+    DONE = "DONE"
+    FAILED = "FAILED"  # settled by a FAIL record, which holds the reason
+
+
+@dataclass(frozen=True, slots=True)
+class Claimant:
+    """Who claimed: the lease epoch, and one attempt's own random id.
+
+    The attempt tells our own write, repeated by the SDK after a lost answer, from a
+    stranger's (D3).
+    """
+
+    epoch: int
+    attempt: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What the state store keeps of one source message: UID#<uidvalidity>#<uid>.
+
+    `dest_uidvalidity` and `dest_uidnext` are the target folder's from before the APPEND;
+    `dest_uid` is the copy's UID where it is known. `same_as` names the (uidvalidity, uid) of
+    the record that stands for the same message, when this one was skipped as already copied.
+    `expires_at` is the ttl, on settled records only (I7).
+    """
+
+    uidvalidity: int
+    uid: int
+    status: Status
+    claimed_by: Claimant
+    claimed_at: float
+    sha256: str
+    size: int
+    internaldate: str
+    digest: str
+    message_id: str | None = None
+    gm_msgid: str | None = None
+    dest_uidvalidity: int | None = None
+    dest_uidnext: int | None = None
+    dest_uid: int | None = None
+    copied_at: float | None = None
+    expires_at: int | None = None
+    same_as: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A message set aside: FAIL#<uidvalidity>#<uid>. `error` is one sentence, free of secrets."""
+
+    uidvalidity: int
+    uid: int
+    kind: FailureKind
+    error: str
+    retry_count: int
+    updated_at: float
+    next_attempt_at: float | None = None
+    size: int = 0
+    resolved: bool = False
+    expires_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Watermark:
+    """Everything at or below `last_uid` is settled (I6).
+
+    Messages with a UID below `backlog_until` are wanted only if their INTERNALDATE is at or
+    after `since`: that is how a start date, and the window after a change of UIDVALIDITY,
+    outlive a restart. `rescan_of` is the UIDVALIDITY before such a change; its records tell
+    which messages were copied already.
+    """
+
+    uidvalidity: int
+    last_uid: int
+    updated_at: float
+    backlog_until: int = 0
+    since: float | None = None
+    rescan_of: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Who may write to a destination. `owner` is empty once it was given up.
+
+    `beat` changes with every renewal; a waiter takes over when it has seen the same beat for
+    a whole life by its own monotonic clock, so no two clocks need agree (D14).
+    """
+
+    owner: str
+    epoch: int
+    beat: int
+    life: float
+    renewed_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many records of a route are in which state."""
+
+    done: int
+    pending: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something to publish with a finished message. None are made yet (the outbox is to come)."""
+
+    name: str
+    data: Mapping[str, str | int | float | None]
+
+
+class Wake(Enum):
+    """Why a source session stopped waiting. News is a hint, never data."""
+
+    NEWS = "news"
+    TIMEOUT = "timeout"
+
+
+# ------------------------------------------------------------- servers and accounts
+
+
+class Secret:
+    """A string that shows itself only when asked by name: not in repr, str, logs or errors (I9)."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An IMAP server. TLS is always verified; `tls` is False for loopback hosts only."""
+
+    host: str
+    port: int = 993
+    tls: bool = True
+    ca_file: Path | None = None
+
+
+class AuthKind(Enum):
+    OAUTH = "oauth"
+    PASSWORD = "password"  # noqa: S105 - the name of a way to sign in
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """How to sign in as `user`: XOAUTH2 from a refresh token, or LOGIN/PLAIN with a password."""
+
+    user: str
+    kind: AuthKind
+    password: Secret | None = None
+    client_id: str = ""
+    client_secret: Secret | None = None
+    refresh_token: Secret | None = None
+    token_url: str = ""
+    scope: str | None = None
+
+
+# ------------------------------------------------------------------ how it goes
+
+
+class Health(Enum):
+    """The verdict of `mailsyncd check`, with its exit code."""
+
+    HEALTHY = 0
+    DEGRADED = 1
+    FAILING = 2
+
+
+class RouteState(Enum):
+    CONNECTING = "connecting"
+    WATCHING = "watching"
+    POLLING = "polling"
+    RETRYING = "retrying"
+    BLOCKED = "blocked"
+    STOPPED = "stopped"
+
+
+class WriterState(Enum):
+    STANDBY = "standby"  # another daemon holds the lease
+    CONNECTING = "connecting"
+    WRITING = "writing"
+    RETRYING = "retrying"
+    THROTTLED = "throttled"
+    FULL = "full"
+    BLOCKED = "blocked"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class RouteStatus:
+    """A route as `check` shows it. Ages and delays are in seconds; None where not yet known."""
+
+    name: str
+    destination: str
+    state: RouteState
+    detail: str
+    last_uid: int | None
+    unsettled: int
+    oldest_age: float | None
+    copied: int
+    skipped: int
+    failed: int
+    listed_age: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class WriterStatus:
+    """A destination as `check` shows it."""
+
+    name: str
+    state: WriterState
+    detail: str
+    queued: int
+    in_flight: int
+    settling: int
+    epoch: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonStatus:
+    """All that the local socket tells."""
+
+    health: Health
+    run_id: str
+    version: str
+    uptime: float
+    reload: str
+    routes: tuple[RouteStatus, ...]
+    writers: tuple[WriterStatus, ...]

@@ -1,0 +1,213 @@
+"""The decisions, pure: identity, delays, what is wanted, what may be behind the watermark.
+
+No await, no clock, no randomness but what is passed in. Read this to learn what mailsyncd
+decides; read flow/ to learn when.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta, timezone
+from random import Random
+
+from mailsyncd.model import Listing, Mailbox, Record, Route, StartKind, Status, TailMessage, Watermark
+
+# ------------------------------------------------------------------ identity
+
+_HEADER_END = re.compile(rb"\r?\n\r?\n")
+_FOLD = re.compile(rb"\r?\n(?=[ \t])")
+_SPACE = re.compile(rb"\s+")
+_LONGEST_ID = 900  # RFC 5322 2.1.1 allows 998 in a line; longer ones are kept as a hash
+
+
+def header_fields(message: bytes, names: Iterable[bytes]) -> dict[bytes, bytes]:
+    """The first field of each of `names` (lower case), unfolded, white space collapsed.
+
+    Reads only up to the first empty line, and never fails: mail is hostile and often broken.
+    """
+    found: dict[bytes, bytes] = {}
+    wanted = set(names)
+    end = _HEADER_END.search(message)
+    head = _FOLD.sub(b"", message[: end.start()] if end else message)
+    for line in re.split(rb"\r?\n", head):
+        name, colon, value = line.partition(b":")
+        name = name.strip().lower()
+        if colon and name in wanted and name not in found:
+            found[name] = _SPACE.sub(b" ", value).strip()
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What recovery can recognise a message by: its Message-ID and a hash of what else is stable."""
+
+    message_id: str | None
+    digest: str
+
+
+def fingerprint(message: bytes) -> Fingerprint:
+    """Of a whole message, or of its header fields alone: the same result."""
+    fields = header_fields(message, (b"message-id", b"date", b"from", b"subject"))
+    rest = b"\n".join(fields.get(name, b"") for name in (b"date", b"from", b"subject"))
+    message_id = fields.get(b"message-id", b"").decode("latin-1") or None
+    if message_id and len(message_id) > _LONGEST_ID:
+        message_id = "sha256:" + hashlib.sha256(message_id.encode("latin-1")).hexdigest()
+    return Fingerprint(message_id, hashlib.sha256(rest).hexdigest()[:32])
+
+
+# --------------------------------------------------------------------- dates
+
+_NAMES = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_MONTHS = {
+    name: n
+    for n, name in enumerate(
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"], 1
+    )
+}
+_INTERNALDATE = re.compile(r"\s*(\d{1,2})-([A-Za-z]{3})-(\d{4}) (\d\d):(\d\d):(\d\d) ([+-])(\d\d)(\d\d)\s*$")
+
+
+def instant(internaldate: str) -> float | None:
+    """The seconds since the epoch of an RFC 3501 date-time; None if it is not one."""
+    m = _INTERNALDATE.match(internaldate)
+    if not m or m[2].title() not in _MONTHS:
+        return None
+    offset = timedelta(hours=int(m[8]), minutes=int(m[9])) * (-1 if m[7] == "-" else 1)
+    try:
+        zone = timezone(offset)
+        when = datetime(
+            int(m[3]), _MONTHS[m[2].title()], int(m[1]), int(m[4]), int(m[5]), int(m[6]), tzinfo=zone
+        )
+        return when.timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+# -------------------------------------------------------------------- delays
+
+
+def backoff(rng: Random, first: float = 1.0, cap: float = 300.0) -> Iterator[float]:
+    """Delays in seconds with full jitter over a doubling ceiling, for ever."""
+    ceiling = first
+    while True:
+        yield rng.uniform(first / 2, ceiling)
+        ceiling = min(ceiling * 2, cap)
+
+
+# ----------------------------------------------------- where a route begins
+
+
+def first_watermark(route: Route, mailbox: Mailbox, now: float) -> Watermark:
+    """The watermark of a route that has none. `mailbox.uidnext` must be known."""
+    match route.start.kind:
+        case StartKind.NOW:
+            return Watermark(mailbox.uidvalidity, mailbox.uidnext - 1, now)
+        case StartKind.ALL:
+            return Watermark(mailbox.uidvalidity, 0, now)
+        case StartKind.DATE:
+            day = route.start.day or date.min
+            since = datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()
+            return Watermark(mailbox.uidvalidity, 0, now, backlog_until=mailbox.uidnext, since=since)
+
+
+def watermark_after_change(
+    old: Watermark, mailbox: Mailbox, now: float, *, window: float, memory: float
+) -> Watermark:
+    """The watermark after the source's UIDVALIDITY changed: a window is searched again.
+
+    The window reaches back from the last time the old watermark is known to have been true,
+    but not beyond half the time that records are kept, since what is older could not be
+    recognised. `window` and `memory` are in seconds.
+    """
+    since = max(min(now, old.updated_at) - window, now - memory / 2)
+    return Watermark(mailbox.uidvalidity, 0, now, mailbox.uidnext, since, rescan_of=old.uidvalidity)
+
+
+def wanted(listing: Listing, watermark: Watermark) -> bool:
+    """Whether a listed message is to be copied at all. An unreadable date counts as wanted."""
+    if listing.uid <= watermark.last_uid:
+        return False
+    if watermark.since is None or listing.uid >= watermark.backlog_until:
+        return True
+    received = instant(listing.internaldate)
+    return received is None or received >= watermark.since
+
+
+def search_since(watermark: Watermark) -> date | None:
+    """The day to give to SINCE: one earlier, for its day is in a zone we don't know (A37)."""
+    if watermark.since is None:
+        return None
+    try:
+        return (datetime.fromtimestamp(watermark.since, UTC) - timedelta(days=1)).date()
+    except (OverflowError, ValueError, OSError):
+        return date(1970, 1, 1)
+
+
+# ------------------------------------------------- the ambiguous APPEND (I8)
+
+
+def _agreement(record: Record, seen: TailMessage) -> int:
+    """How many of Message-ID, INTERNALDATE and digest agree; a destination may rewrite any one."""
+    received = instant(record.internaldate)
+    return (
+        (record.message_id is not None and record.message_id == seen.message_id)
+        + (received is not None and abs(received - seen.received_at) <= 1)
+        + (record.digest == seen.digest)
+    )
+
+
+def match_tail(
+    pending: Sequence[Record], tail: Sequence[TailMessage], delivered: Iterable[Record]
+) -> list[int | None]:
+    """Which tail message is whose: for each PENDING record its copy's UID, or None.
+
+    Two of the three marks must agree. The best agreements are taken first, and each tail
+    message stands for one record at the most: twenty identical messages are twenty. Tail
+    messages that belong to `delivered` records are theirs, by UID where the record has one,
+    else by the same marks.
+    """
+    owned = list(delivered)
+    taken = {record.dest_uid for record in owned if record.dest_uid is not None}
+    free = [seen for seen in tail if seen.uid not in taken]
+    first_pending = len(claims := [record for record in owned if record.dest_uid is None])
+    claims += pending
+    pairs = sorted(
+        (-score, n, seen.uid)
+        for n, record in enumerate(claims)
+        for seen in free
+        if record.dest_uidnext is None or seen.uid >= record.dest_uidnext
+        if (score := _agreement(record, seen)) >= 2
+    )
+    found: dict[int, int] = {}
+    used: set[int] = set()
+    for _, n, uid in pairs:
+        if n not in found and uid not in used:
+            found[n] = uid
+            used.add(uid)
+    return [found.get(n) for n in range(first_pending, len(claims))]
+
+
+# ------------------------------------------- after a change of UIDVALIDITY (I3)
+
+
+class Twins:
+    """The messages copied before UIDVALIDITY changed, counted, on servers without X-GM-MSGID.
+
+    Each of them can excuse one message of the new numbering from being copied again.
+    """
+
+    def __init__(self, before: Iterable[Record], after: Iterable[Record]) -> None:
+        self._left: dict[tuple[str | None, str], list[Record]] = {}
+        spent = Counter(record.same_as for record in after if record.same_as)
+        for record in before:
+            if record.status is Status.DONE and not spent[(record.uidvalidity, record.uid)]:
+                self._left.setdefault((record.message_id, record.sha256), []).append(record)
+
+    def take(self, message_id: str | None, sha256: str) -> Record | None:
+        """The record that stands for this message, which then stands for no other."""
+        left = self._left.get((message_id, sha256))
+        return left.pop(0) if left else None
