@@ -93,6 +93,7 @@ class FailureKind(Enum):
     LINE_TOO_LONG = "line_too_long"
     REJECTED = "rejected"
     SOURCE_UNREADABLE = "source_unreadable"
+    VANISHED = "vanished"  # gone from the source before it could be read
 
 
 class MessageRejected(MailsyncError):
