@@ -14,7 +14,21 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone
 from random import Random
 
-from mailsyncd.model import Listing, Mailbox, Record, Route, StartKind, Status, TailMessage, Watermark
+from mailsyncd.model import (
+    Health,
+    Listing,
+    Mailbox,
+    Record,
+    Route,
+    RouteState,
+    RouteStatus,
+    StartKind,
+    Status,
+    TailMessage,
+    Watermark,
+    WriterState,
+    WriterStatus,
+)
 
 # ------------------------------------------------------------------ identity
 
@@ -211,3 +225,26 @@ class Twins:
         """The record that stands for this message, which then stands for no other."""
         left = self._left.get((message_id, sha256))
         return left.pop(0) if left else None
+
+
+# ---------------------------------------------------------------------- health
+
+
+def verdict(state_lost: bool, routes: Sequence[RouteStatus], writers: Sequence[WriterStatus]) -> Health:
+    """How the daemon is, as a whole.
+
+    Failing: nothing can be copied. Degraded: something can't, or not now. A writer that stands
+    by while another daemon copies is as it should be, and so are its routes.
+    """
+    awake = {one.name for one in writers if one.state is not WriterState.STANDBY}
+    states = [one.state for one in routes if one.destination in awake]
+    if state_lost or any(one.state is WriterState.BLOCKED for one in writers):
+        return Health.FAILING
+    if states and all(state is RouteState.BLOCKED for state in states):
+        return Health.FAILING
+    well = {WriterState.WRITING, WriterState.STANDBY}
+    if any(one.state not in well for one in writers):
+        return Health.DEGRADED
+    if any(state not in (RouteState.WATCHING, RouteState.POLLING) for state in states):
+        return Health.DEGRADED
+    return Health.HEALTHY

@@ -1,0 +1,178 @@
+"""Configuration -> objects: a plain list of constructor calls, and the only place that names
+concrete classes of the adapters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from random import Random
+
+import httpx
+
+from mailsyncd.auth.grant import token_client
+from mailsyncd.auth.keeper import FileTokenKeeper
+from mailsyncd.auth.tokens import RefreshingTokens
+from mailsyncd.config.values import (
+    Backend,
+    Configuration,
+    DaemonSettings,
+    DestinationSettings,
+    RouteSettings,
+    StateSettings,
+)
+from mailsyncd.flow import destination as flow_destination
+from mailsyncd.flow import watch as flow_watch
+from mailsyncd.flow.gate import Gate
+from mailsyncd.flow.lease import Identity, Tenancy
+from mailsyncd.flow.queue import RefQueue
+from mailsyncd.flow.ready import ReadyQueue
+from mailsyncd.flow.routes import RoutePlan, Routes
+from mailsyncd.imap.gmail import GmailSource
+from mailsyncd.imap.outlook import OutlookSink
+from mailsyncd.imap.profiles import choose
+from mailsyncd.imap.session import Login, PasswordLogin, TokenLogin
+from mailsyncd.model import Account, AuthKind, Secret
+from mailsyncd.observe.clock import SystemClock
+from mailsyncd.observe.process import is_gone, owner
+from mailsyncd.ports import Clock, Source, StateStore
+from mailsyncd.state.dynamodb import DynamoStore
+from mailsyncd.state.sqlite import SqliteStore
+
+
+def make_store(settings: StateSettings, clock: Clock) -> StateStore:
+    """The state store that the configuration names; not yet opened."""
+    if settings.backend is Backend.DYNAMODB:
+        return DynamoStore(
+            settings.table, region=settings.region, endpoint_url=settings.endpoint_url, clock=clock
+        )
+    return SqliteStore(settings.path, clock=clock)
+
+
+@dataclass(slots=True)
+class Accounts:
+    """Ways to sign in, one token source an account: routes that share one share its tokens."""
+
+    keeper_directory: Path
+    clock: Clock
+    rng: Random
+    stack: AsyncExitStack
+    _clients: dict[Path | None, httpx.AsyncClient] = field(default_factory=dict)
+    _tokens: dict[Account, RefreshingTokens] = field(default_factory=dict)
+
+    def login(self, account: Account, ca_file: Path | None) -> Login:
+        if account.kind is AuthKind.PASSWORD:
+            return PasswordLogin(account.user, account.password or Secret(""))
+        if account not in self._tokens:
+            self._tokens[account] = RefreshingTokens(
+                account,
+                FileTokenKeeper(self.keeper_directory),
+                self._client(ca_file),
+                clock=self.clock,
+                rng=self.rng,
+            )
+        return TokenLogin(account.user, self._tokens[account])
+
+    def _client(self, ca_file: Path | None) -> httpx.AsyncClient:
+        if ca_file not in self._clients:
+            self._clients[ca_file] = token_client(ca_file)
+            self.stack.push_async_callback(self._clients[ca_file].aclose)
+        return self._clients[ca_file]
+
+
+class Assembly:
+    """The parts of one process. Close it after use."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        self.clock = SystemClock()
+        self.rng = Random()
+        self.stack = AsyncExitStack()
+        self.store = make_store(configuration.state, self.clock)
+        self.gate = Gate(self.store, self.clock, self.rng, grace=configuration.state.grace)
+        self.queue = RefQueue(configuration.daemon.queue_size)
+        directory = configuration.state.path.parent / "tokens"
+        self.accounts = Accounts(directory, self.clock, self.rng, self.stack)
+
+    async def close(self) -> None:
+        await self.stack.aclose()
+        await self.store.close()
+
+    def destination(
+        self, configuration: Configuration, settings: DestinationSettings
+    ) -> flow_destination.Destination:
+        """One destination with its routes, ready to run."""
+        daemon, state = configuration.daemon, configuration.state
+        budget = daemon.memory_budget // len(configuration.destinations)
+        belt = flow_watch.Belt(self.queue, ReadyQueue(budget), self.store, self.gate, self.clock, self.rng)
+        routes = Routes(belt)
+        routes.reconcile(self.plans(configuration, settings.name))
+        profile = choose(
+            settings.endpoint.host,
+            literals=settings.literals,
+            window=settings.window,
+            per_second=settings.per_second,
+            max_message=settings.max_message_size,
+        )
+        login = self.accounts.login(settings.account, settings.endpoint.ca_file)
+        sink = OutlookSink(settings.endpoint, login, profile, clock=self.clock, rng=self.rng)
+        identity = Identity(owner(), is_gone)
+        tenancy = Tenancy(
+            self.store, self.gate, settings.account.user, identity, self.clock, life=state.lease
+        )
+        times = flow_destination.DestinationSettings(
+            daemon.settle_window, state.record_ttl, daemon.drain_timeout
+        )
+        return flow_destination.Destination(settings.name, sink, belt, routes, tenancy, times)
+
+    def plans(self, configuration: Configuration, destination: str) -> list[RoutePlan]:
+        """The routes into one destination, as they are wanted."""
+        (target,) = (one for one in configuration.destinations if one.name == destination)
+        return [
+            self._plan(configuration.daemon, configuration.state, target, one)
+            for one in configuration.routes
+            if one.route.destination == destination
+        ]
+
+    def source(self, daemon: DaemonSettings, settings: RouteSettings) -> Source:
+        return GmailSource(
+            settings.endpoint,
+            self.accounts.login(settings.account, settings.endpoint.ca_file),
+            settings.route.mailbox,
+            clock=self.clock,
+            rng=self.rng,
+            max_literal=daemon.max_message_size,
+            idle_renewal=daemon.idle_renewal,
+            poll_interval=daemon.poll_interval,
+        )
+
+    def _plan(
+        self,
+        daemon: DaemonSettings,
+        state: StateSettings,
+        target: DestinationSettings,
+        settings: RouteSettings,
+    ) -> RoutePlan:
+        times = flow_watch.RouteSettings(
+            daemon.sweep_interval, daemon.uidvalidity_window, state.record_ttl, max_size(daemon, target)
+        )
+        identity = (settings, times, daemon.idle_renewal, daemon.poll_interval)
+        return RoutePlan(settings.route, identity, partial(self.source, daemon, settings), times)
+
+
+def max_size(daemon: DaemonSettings, target: DestinationSettings) -> int:
+    """The largest message, in bytes, that is copied into a destination."""
+    profile = choose(target.endpoint.host, max_message=target.max_message_size)
+    return min(daemon.max_message_size, profile.max_message or daemon.max_message_size)
+
+
+def route_names(configuration: Configuration) -> Iterable[str]:
+    return [one.route.name for one in configuration.routes]
+
+
+def readable_store(settings: StateSettings, clock: Clock) -> StateStore | None:
+    """The state store for looking only; None if there is none yet."""
+    if settings.backend is Backend.DYNAMODB:
+        return make_store(settings, clock)
+    return SqliteStore(settings.path, clock=clock, read_only=True) if settings.path.exists() else None

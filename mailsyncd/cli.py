@@ -1,0 +1,217 @@
+"""Arguments -> command -> exit status; the one place where errors become sentences.
+
+Commands are imported when they are called, so that `check` stays fast.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mailsyncd import __version__
+from mailsyncd.errors import ConfigError, LeaseLost, MailsyncError, StateUnavailable
+
+EXIT_OK = 0
+EXIT_FAILURES = 1
+EXIT_TEMPORARY = 75  # EX_TEMPFAIL of sysexits.h: a supervisor may try again
+EXIT_CONFIG = 78  # EX_CONFIG: trying again will not help
+
+EPILOG = """\
+exit statuses:
+  0   all went well (check: healthy)
+  1   finished, with failures (check: degraded)
+  2   wrong arguments (check: failing)
+  3   check only: no daemon is running
+  75  the state store can't be had, or another daemon holds the lease: try again later
+  78  the configuration is wrong
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit status."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return int(arguments.command(arguments))
+    except ConfigError as error:
+        for problem in error.problems:
+            print(f"mailsyncd: {problem}", file=sys.stderr)
+        return EXIT_CONFIG
+    except (StateUnavailable, LeaseLost) as error:
+        print(f"mailsyncd: {error}", file=sys.stderr)
+        return EXIT_TEMPORARY
+    except MailsyncError as error:
+        print(f"mailsyncd: {error}", file=sys.stderr)
+        return EXIT_FAILURES
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILURES
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mailsyncd",
+        description="Copies new Gmail mail into Outlook.com: now, once, unchanged.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"mailsyncd {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_run(commands)
+    _add_run_once(commands)
+    _add_check(commands)
+    _add_config(commands)
+    _add_state(commands)
+    _add_demo(commands)
+    return parser
+
+
+Commands = argparse._SubParsersAction  # argparse has no public name for it
+
+
+def _add_run(commands: Commands[argparse.ArgumentParser]) -> None:
+    run = commands.add_parser("run", help="the daemon: watch every route and copy what arrives")
+    _takes_config(run)
+    run.set_defaults(command=_run)
+
+
+def _add_run_once(commands: Commands[argparse.ArgumentParser]) -> None:
+    once = commands.add_parser("run-once", help="bring every route up to date once, then stop")
+    _takes_config(once)
+    once.add_argument("--dry-run", action="store_true", help="list what would be copied; write nothing")
+    once.add_argument("--route", metavar="R", help="only this route: its Gmail address, folder or name")
+    once.add_argument("--json", action="store_true", help="the summary as one JSON object")
+    once.set_defaults(command=_run_once)
+
+
+def _add_check(commands: Commands[argparse.ArgumentParser]) -> None:
+    check = commands.add_parser("check", help="ask the running daemon how it is")
+    _takes_config(check)
+    check.add_argument("--socket", type=Path, help="the daemon's socket (default: as configured)")
+    check.add_argument("--json", action="store_true", help="everything the daemon says, as JSON")
+    check.set_defaults(command=_check)
+
+
+def _add_config(commands: Commands[argparse.ArgumentParser]) -> None:
+    config = commands.add_parser("config", help="check or show the configuration")
+    what = config.add_subparsers(metavar="check|show", required=True)
+    check = what.add_parser("check", help="say whether it is good, or list every mistake")
+    _takes_config(check)
+    check.set_defaults(command=_config_check)
+    show = what.add_parser("show", help="every setting and where it came from, secrets masked")
+    _takes_config(show)
+    show.add_argument("--json", action="store_true", help="as JSON")
+    show.set_defaults(command=_config_show)
+
+
+def _add_state(commands: Commands[argparse.ArgumentParser]) -> None:
+    state = commands.add_parser("state", help="create or show the state store")
+    what = state.add_subparsers(metavar="init|show", required=True)
+    init = what.add_parser("init", help="create the table or file; safe to repeat")
+    _takes_config(init)
+    init.add_argument("--point-in-time-recovery", action="store_true", help="DynamoDB: continuous backups")
+    init.add_argument("--deletion-protection", action="store_true", help="DynamoDB: no accidental deletion")
+    init.set_defaults(command=_state_init)
+    show = what.add_parser("show", help="watermarks and counts of every route")
+    _takes_config(show)
+    show.add_argument("--route", metavar="R", help="only this route")
+    show.add_argument("--json", action="store_true", help="as JSON")
+    show.set_defaults(command=_state_show)
+
+
+def _add_demo(commands: Commands[argparse.ArgumentParser]) -> None:
+    demo = commands.add_parser("demo", help="the main job on embedded servers, before your eyes")
+    demo.add_argument("--messages", type=_count, default=60, metavar="N", help="how many (default 60)")
+    demo.add_argument("--routes", type=_count, default=3, metavar="M", help="how many routes (default 3)")
+    demo.add_argument("--seed", type=int, default=1, metavar="S", help="of the mail and its timing")
+    demo.add_argument("--json", action="store_true", help="only the result, as one JSON object")
+    demo.set_defaults(command=_demo)
+
+
+def _takes_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="F",
+        help="the TOML file; without it, the environment alone must suffice",
+    )
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= 100_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 100000")
+    return int(text)
+
+
+# ------------------------------------------------------------------- the commands
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from mailsyncd.commands.run import run
+
+    return asyncio.run(run(arguments.config, os.environ))
+
+
+def _run_once(arguments: argparse.Namespace) -> int:
+    if arguments.dry_run:
+        from mailsyncd.commands.dry_run import dry_run as once
+    else:
+        from mailsyncd.commands.run_once import run_once as once
+
+    return asyncio.run(once(arguments.config, os.environ, only=arguments.route, as_json=arguments.json))
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from mailsyncd.commands.check import check
+
+    socket = arguments.socket
+    if socket is None:
+        from mailsyncd.config.load import load
+
+        socket = load(arguments.config, os.environ).configuration.daemon.socket
+    return check(socket, as_json=arguments.json, out=sys.stdout, err=sys.stderr)
+
+
+def _config_check(arguments: argparse.Namespace) -> int:
+    from mailsyncd.commands.config import check
+
+    return check(arguments.config, os.environ, sys.stdout)
+
+
+def _config_show(arguments: argparse.Namespace) -> int:
+    from mailsyncd.commands.config import show
+
+    return show(arguments.config, os.environ, sys.stdout, as_json=arguments.json)
+
+
+def _state_init(arguments: argparse.Namespace) -> int:
+    from mailsyncd.commands.state import init
+
+    return asyncio.run(
+        init(
+            arguments.config,
+            os.environ,
+            sys.stdout,
+            point_in_time_recovery=arguments.point_in_time_recovery,
+            deletion_protection=arguments.deletion_protection,
+        )
+    )
+
+
+def _state_show(arguments: argparse.Namespace) -> int:
+    from mailsyncd.commands.state import show
+
+    return asyncio.run(
+        show(arguments.config, os.environ, sys.stdout, only=arguments.route, as_json=arguments.json)
+    )
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from mailsyncd.commands.demo import demo
+
+    return asyncio.run(demo(arguments.messages, arguments.routes, arguments.seed, arguments.json, sys.stdout))

@@ -1,0 +1,140 @@
+"""`mailsyncd check`: asks the running daemon how it is, and says so by table, JSON and exit code.
+
+Exit codes: 0 healthy, 1 degraded, 2 failing, 3 not running. It is a health check of containers
+too, so it imports little and answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from mailsyncd.model import Health
+from mailsyncd.observe.ask import NoAnswer, ask
+
+ANSWER_DEADLINE = 2.0
+NOT_RUNNING = 3
+
+_ROUTE_HEADS = (
+    "ROUTE",
+    "STATE",
+    "LAST UID",
+    "WAITING",
+    "OLDEST",
+    "COPIED",
+    "SKIPPED",
+    "FAILED",
+    "LISTED",
+    "",
+)
+_WRITER_HEADS = ("DESTINATION", "STATE", "QUEUED", "IN FLIGHT", "SETTLING", "EPOCH", "")
+
+Row = tuple[str, ...]
+
+
+def check(socket_path: Path, *, as_json: bool, out: TextIO, err: TextIO) -> int:
+    """Print how the daemon is; the exit code is the verdict."""
+    try:
+        status = ask(socket_path, ANSWER_DEADLINE)
+        verdict = _verdict(status)
+    except NoAnswer as failure:
+        if as_json:
+            print(json.dumps({"health": "not_running", "detail": str(failure)}), file=out)
+        else:
+            print(failure, file=err)
+        return NOT_RUNNING
+    if as_json:
+        print(json.dumps(status), file=out)
+    else:
+        _show(status, out)
+    return verdict.value
+
+
+def _verdict(status: dict[str, Any]) -> Health:
+    try:
+        return Health[str(status["health"]).upper()]
+    except KeyError:
+        raise NoAnswer("the daemon that answers is of another version: restart it") from None
+
+
+def _show(status: dict[str, Any], out: TextIO) -> None:
+    routes = [_route_row(route) for route in status.get("routes", ())]
+    writers = [_writer_row(writer) for writer in status.get("writers", ())]
+    summary = f"{status['health']}: mailsyncd {status.get('version')}, up {_age(status.get('uptime'))}"
+    summary += f", run {status.get('run_id')}"
+    print(_printable(summary), file=out)
+    if status.get("reload"):
+        print(_printable(f"last reload: {status['reload']}"), file=out)
+    table = _rich_table if out.isatty() else _plain_table
+    for heads, rows in ((_ROUTE_HEADS, routes), (_WRITER_HEADS, writers)):
+        if rows:
+            print(file=out)
+            table(heads, rows, out)
+
+
+def _route_row(route: dict[str, Any]) -> Row:
+    counts = (_cell(route.get(key)) for key in ("copied", "skipped", "failed"))
+    return (
+        _cell(route.get("name")),
+        _cell(route.get("state")),
+        _cell(route.get("last_uid")),
+        _cell(route.get("unsettled")),
+        _age(route.get("oldest_age")),
+        *counts,
+        _age(route.get("listed_age")),
+        _printable(str(route.get("detail") or "")),
+    )
+
+
+def _writer_row(writer: dict[str, Any]) -> Row:
+    keys = ("name", "state", "queued", "in_flight", "settling", "epoch")
+    return (*(_cell(writer.get(key)) for key in keys), _printable(str(writer.get("detail") or "")))
+
+
+def _cell(value: object) -> str:
+    return "-" if value is None else _printable(str(value))
+
+
+def _printable(text: str) -> str:
+    """Folder names and details come from servers: nothing of theirs may steer the terminal."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def _age(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02}s"
+    if whole < 86400:
+        return f"{whole // 3600}h{whole % 3600 // 60:02}m"
+    return f"{whole // 86400}d{whole % 86400 // 3600:02}h"
+
+
+def _plain_table(heads: Sequence[str], rows: Sequence[Row], out: TextIO) -> None:
+    widths = [max(len(row[n]) for row in (heads, *rows)) for n in range(len(heads))]
+    for row in (heads, *rows):
+        print(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip(), file=out
+        )
+
+
+def _rich_table(heads: Sequence[str], rows: Sequence[Row], out: TextIO) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    colours = {"watching": "green", "writing": "green", "blocked": "bold red", "stopped": "red"}
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for head in heads:
+        table.add_column(head, overflow="fold")
+    for row in rows:
+        # Text, not str: brackets in a folder's name are not markup.
+        table.add_row(
+            *(Text(cell, style=colours.get(cell, "") if n == 1 else "") for n, cell in enumerate(row))
+        )
+    Console(file=out).print(table)

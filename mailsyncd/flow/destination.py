@@ -1,0 +1,298 @@
+"""One destination: its lease, its connection, and what is in flight over it.
+
+Waits for the lease, then runs its routes and its writer until the lease is lost or it is told
+to stop. The reconnect loop of the destination is here, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import structlog
+
+from mailsyncd.errors import (
+    AuthRejected,
+    DestinationFull,
+    LeaseLost,
+    MailsyncError,
+    RouteBlocked,
+    StateUnavailable,
+    Throttled,
+    Transient,
+)
+from mailsyncd.flow.lease import Tenancy
+from mailsyncd.flow.ready import Ready
+from mailsyncd.flow.recover import Recovery
+from mailsyncd.flow.routes import Routes
+from mailsyncd.flow.tasks import first_of
+from mailsyncd.flow.watch import Belt
+from mailsyncd.flow.window import Window
+from mailsyncd.flow.writer import Writer
+from mailsyncd.model import Message, Route, WriterState, WriterStatus
+from mailsyncd.policy import backoff
+from mailsyncd.ports import Sink, SinkSession
+
+log = structlog.get_logger()
+
+STEADY = 60.0  # seconds a connection must live for the backoff to begin anew
+BLOCKED_RETRY = 300.0  # seconds between tries of a destination that needs its user
+FULL_RETRY = 60.0  # seconds between tries of a full destination
+UNCLEAR_PAUSE = 2.0  # seconds after a refusal that gives no reason
+RESTING = 240.0  # seconds between looks at an idle connection
+TICK = 1.0  # seconds: watermarks are stored this often at the most
+ONCE_ATTEMPTS = 3  # connections that run-once spends on a destination
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationSettings:
+    """Seconds that a destination goes by."""
+
+    settle_window: float
+    record_ttl: float
+    drain_timeout: float
+
+
+class Destination:
+    def __init__(
+        self,
+        name: str,
+        sink: Sink,
+        belt: Belt,
+        routes: Routes,
+        tenancy: Tenancy,
+        settings: DestinationSettings,
+    ) -> None:
+        self.name = name
+        self.routes = routes
+        self._sink = sink
+        self._belt = belt
+        self._tenancy = tenancy
+        self._settings = settings
+        self._recovery = Recovery(belt.store, belt.gate, belt.clock, settle_window=settings.settle_window)
+        self._writer = Writer(belt, routes.watches, tenancy, self._recovery, record_ttl=settings.record_ttl)
+        self._stopping = asyncio.Event()
+        self._wake = asyncio.Event()
+        self._fatal: MailsyncError | None = None
+        self._attempts_left: int | None = None
+        self._resume_mono = 0.0
+        self._window: Window | None = None
+        self._state = WriterState.STANDBY
+        self._detail = ""
+
+    # -------------------------------------------------------------------- life
+
+    async def run(self) -> None:
+        """Until stop(). Raises StateUnavailable when the state store stayed away too long."""
+        while not self._stopping.is_set():
+            self._enter(WriterState.STANDBY)
+            await first_of(self._tenancy.acquire(), self._stopped())
+            try:
+                if self._tenancy.epoch is not None:
+                    await first_of(self._tenancy.keep(), self._work(self.routes.run))
+            except LeaseLost as lost:
+                log.error("lease.lost", destination=self.name, error=str(lost))
+            finally:
+                await self._leave()
+
+    async def run_once(self) -> bool:
+        """Bring every route up to date once; False if another daemon holds the lease.
+
+        Raises what kept the destination from being written to.
+        """
+        if await self._tenancy.try_acquire() is not None:
+            return False
+        self._attempts_left = ONCE_ATTEMPTS
+        try:
+            await first_of(self._tenancy.keep(), self._work(self.routes.run_once))
+        finally:
+            await self._leave()
+        return True
+
+    def stop(self) -> None:
+        """Take nothing more, finish what is in flight; run() then returns by itself."""
+        self._stopping.set()
+
+    async def _stopped(self) -> None:
+        await self._stopping.wait()
+
+    async def _leave(self) -> None:
+        """Forget what only the lease's holder may know, and give it up for a successor."""
+        self._belt.ready.drain()
+        self._recovery.forget()
+        self.routes.forget()
+        self._fatal = None
+        self._enter(WriterState.STOPPED)
+        await asyncio.shield(self._tenancy.release())
+
+    async def _work(self, feed: Callable[[Callable[[Route], Awaitable[None]]], Awaitable[None]]) -> None:
+        """Write while `feed` brings messages; when that ends, or on stop(), finish and return."""
+        await first_of(self._feed(feed), self._connections(), self._tick())
+        await self._writer.store_watermarks()
+
+    async def _feed(self, feed: Callable[[Callable[[Route], Awaitable[None]]], Awaitable[None]]) -> None:
+        await feed(self._inherit)
+        self._stopping.set()
+        await asyncio.get_running_loop().create_future()  # until the writer has finished
+
+    async def _inherit(self, route: Route) -> None:
+        """Before a route runs: what its earlier life left PENDING becomes recovery's."""
+        self._recovery.serve(self.routes.wanted)
+        await self._recovery.inherit(route, self._tenancy.require(), self._writer.in_flight)
+        self._wake.set()
+
+    async def _tick(self) -> None:
+        """Once a second: store watermarks, put back what is to be tried again."""
+        while True:
+            await self._belt.clock.sleep(TICK)
+            self._writer.requeue_due()
+            await self._writer.store_watermarks()
+
+    # ------------------------------------------------------------- connections
+
+    async def _connections(self) -> None:
+        """Connect, write, reconnect; until stop(), or something that reaches further."""
+        delays = backoff(self._belt.rng)
+        while not self._stopping.is_set():
+            began = self._belt.clock.monotonic()
+            pause = await self._one_connection()
+            if self._fatal is not None:
+                raise self._fatal
+            if pause is None or self._belt.clock.monotonic() - began >= STEADY:
+                delays = backoff(self._belt.rng)
+            if pause is not None:
+                await first_of(self._belt.clock.sleep(pause or next(delays)), self._stopped())
+
+    async def _one_connection(self) -> float | None:
+        """One connection's life. Returns the pause before the next: None if it ended as planned,
+        0 to leave it to the backoff."""
+        self._enter(WriterState.CONNECTING)
+        try:
+            async with self._sink.session() as session:
+                self._writer.connected()
+                self._enter(WriterState.WRITING)
+                log.info("writer.connected", destination=self.name)
+                await self._serve(session)
+        except Throttled as error:
+            return self._trouble(WriterState.THROTTLED, error, error.pause)
+        except (Transient, AuthRejected) as error:
+            return self._trouble(WriterState.RETRYING, error, 0.0)
+        except RouteBlocked as error:
+            return self._trouble(WriterState.BLOCKED, error, BLOCKED_RETRY)
+        return None
+
+    async def _serve(self, session: SinkSession) -> None:
+        """Write over one connection until it ends, then wait for what is in flight. Raises
+        Transient if the connection was lost."""
+        self._window = window = Window(session.limits, self._belt.clock)
+        tasks: set[asyncio.Task[None]] = set()
+        try:
+            while self._may_write(session):
+                if self._recovery.due() == 0:
+                    await window.empty()
+                    await self._writer.judge(session)
+                elif (pause := self._resume_mono - self._belt.clock.monotonic()) > 0:
+                    await first_of(self._belt.clock.sleep(pause), self._stopped())
+                    self._enter(WriterState.WRITING)
+                elif len(self._belt.ready):
+                    ready = self._belt.ready.get()
+                    await window.enter(_size(ready))
+                    task = asyncio.create_task(self._deliver(session, window, ready))
+                    tasks.add(task)
+                    task.add_done_callback(tasks.discard)
+                else:
+                    await self._rest(session)
+        finally:
+            await self._drain(tasks)
+            self._window = None
+        if session.lost and not self._stopping.is_set():
+            raise Transient("the connection was lost")
+
+    def _may_write(self, session: SinkSession) -> bool:
+        ended = session.ends_mono is not None and self._belt.clock.monotonic() >= session.ends_mono
+        return not (session.lost or ended or self._fatal or self._stopping.is_set())
+
+    async def _rest(self, session: SinkSession) -> None:
+        """Until there is something to do, or the connection needs a sign of life."""
+        wait = RESTING
+        if session.ends_mono is not None:
+            wait = min(wait, max(0.0, session.ends_mono - self._belt.clock.monotonic()))
+        if (due := self._recovery.due()) is not None:
+            wait = min(wait, due)
+        await first_of(self._belt.ready.wait(), self._awoken(), self._stopped(), session.rest(wait))
+
+    async def _awoken(self) -> None:
+        await self._wake.wait()
+        self._wake.clear()
+
+    async def _deliver(self, session: SinkSession, window: Window, ready: Ready) -> None:
+        """One item in flight. Never raises: what reaches further is left in `_fatal`."""
+        reserved = ready.reserved
+        try:
+            if again := await self._writer.deliver(session, ready):
+                self._belt.ready.put(again)
+                reserved = 0
+            window.went_well()
+        except Throttled as error:
+            self._pause(window, WriterState.THROTTLED, error, error.pause)
+        except DestinationFull as error:
+            self._pause(window, WriterState.FULL, error, FULL_RETRY)
+        except Transient as error:
+            self._pause(window, WriterState.RETRYING, error, UNCLEAR_PAUSE)
+        except (StateUnavailable, LeaseLost) as fatal:
+            self._fatal = self._fatal or fatal
+        finally:
+            window.leave(_size(ready))
+            self._belt.ready.release(reserved)
+            self._wake.set()
+
+    async def _drain(self, tasks: set[asyncio.Task[None]]) -> None:
+        """Wait for what is in flight; cancel what takes longer than the drain time."""
+        if not tasks:
+            return
+        _, late = await asyncio.wait(tasks, timeout=self._settings.drain_timeout)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+
+    # ------------------------------------------------------------------ trouble
+
+    def _pause(self, window: Window, state: WriterState, error: MailsyncError, seconds: float) -> None:
+        """The destination refused something: send nothing for a while."""
+        window.went_badly()
+        self._resume_mono = max(self._resume_mono, self._belt.clock.monotonic() + seconds)
+        self._enter(state, str(error))
+        log.warning(
+            f"writer.{state.value}", destination=self.name, error=str(error), pause_seconds=round(seconds, 1)
+        )
+
+    def _trouble(self, state: WriterState, error: MailsyncError, pause: float) -> float:
+        """The connection failed. In run-once that is final after a few times."""
+        self._enter(state, str(error))
+        report = log.error if state is WriterState.BLOCKED else log.warning
+        report(f"writer.{state.value}", destination=self.name, error=str(error))
+        if self._attempts_left is not None:
+            self._attempts_left -= 1
+            if state is WriterState.BLOCKED or self._attempts_left <= 0:
+                self._fatal = error
+        return pause
+
+    def _enter(self, state: WriterState, detail: str = "") -> None:
+        self._state, self._detail = state, detail
+
+    def status(self) -> WriterStatus:
+        """As `mailsyncd check` shows it."""
+        return WriterStatus(
+            name=self.name,
+            state=self._state,
+            detail=self._detail,
+            queued=len(self._belt.queue) + len(self._belt.ready),
+            in_flight=self._window.in_flight if self._window else 0,
+            settling=len(self._recovery),
+            epoch=self._tenancy.epoch,
+        )
+
+
+def _size(ready: Ready) -> int:
+    return len(ready.item.body) if isinstance(ready.item, Message) else 0

@@ -1,0 +1,109 @@
+"""What one route has listed and settled: the watermark is derived here, and only here (I6)."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from mailsyncd.model import Lane, Listing, Record, Status, Via, Watermark
+from mailsyncd.policy import Twins
+
+
+@dataclass(slots=True)
+class Tally:
+    """How many messages of a route went which way, since the process started."""
+
+    copied: int = 0
+    skipped: int = 0
+    failed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A UID that a listing showed, with its description if that came along."""
+
+    uid: int
+    via: Via
+    seen_mono: float
+    listing: Listing | None = None
+
+
+@dataclass(slots=True)
+class Progress:
+    """Of one route under one UIDVALIDITY.
+
+    `listed_to`: no message at or below it is unknown to us. `stored` is the watermark in the
+    state store. `todo` holds what was listed and is not yet on the queue, so that a listing
+    which is cut short goes on where it was; `filled` wakes who waits for it.
+    """
+
+    stored: Watermark
+    listed_to: int
+    twins: Twins | None = None
+    todo: dict[Lane, deque[Sighting]] = field(default_factory=lambda: {lane: deque() for lane in Lane})
+    filled: dict[Lane, asyncio.Event] = field(
+        default_factory=lambda: {lane: asyncio.Event() for lane in Lane}
+    )
+    _known: dict[int, Status] = field(default_factory=dict)
+    _open: dict[int, float] = field(default_factory=dict)
+    _heap: list[int] = field(default_factory=list)
+
+    @classmethod
+    def load(cls, watermark: Watermark, records: Iterable[Record], twins: Twins | None) -> Progress:
+        """From what the state store has above the watermark."""
+        known = {record.uid: record.status for record in records if record.uid > watermark.last_uid}
+        return cls(watermark, watermark.last_uid, twins, _known=known)
+
+    @property
+    def uidvalidity(self) -> int:
+        return self.stored.uidvalidity
+
+    @property
+    def unsettled(self) -> int:
+        return len(self._open)
+
+    def oldest_mono(self) -> float | None:
+        """When the longest waiting message was first listed."""
+        return min(self._open.values(), default=None)
+
+    def expect(self, sightings: Iterable[Sighting], at_once: int) -> int:
+        """Take note of listed messages; returns how many are to be copied, leaving out those that
+        are settled, under way, or in the hands of recovery. Up to `at_once` of them are live
+        mail; more are a backlog."""
+        fresh = []
+        for one in sorted(sightings, key=lambda one: one.uid):
+            self.listed_to = max(self.listed_to, one.uid)
+            status = self._known.pop(one.uid, None)
+            if (
+                status in (Status.DONE, Status.FAILED)
+                or one.uid <= self.stored.last_uid
+                or one.uid in self._open
+            ):
+                continue
+            self._open[one.uid] = one.seen_mono
+            heapq.heappush(self._heap, one.uid)
+            if status is None:
+                fresh.append(one)
+        lane = Lane.OLD if len(fresh) > at_once else Lane.LIVE
+        self.todo[lane].extend(fresh)
+        self.filled[lane].set()
+        return len(fresh)
+
+    def listed(self, up_to: int) -> None:
+        """A listing showed that nothing else lies at or below `up_to`."""
+        self.listed_to = max(self.listed_to, up_to)
+
+    def settle(self, uid: int) -> None:
+        """Done, skipped, or recorded as a failure."""
+        if self._open.pop(uid, None) is None and uid > self.listed_to:
+            self._known[uid] = Status.DONE
+
+    def watermark(self, now: float) -> Watermark:
+        """The highest contiguous settled UID, as it may be stored."""
+        while self._heap and self._heap[0] not in self._open:
+            heapq.heappop(self._heap)
+        contiguous = self._heap[0] - 1 if self._heap else self.listed_to
+        return replace(self.stored, last_uid=max(contiguous, self.stored.last_uid), updated_at=now)

@@ -1,0 +1,107 @@
+"""The only way in: list what lies past the watermark, put references on the queue.
+
+IDLE, sweep, reconnect and run-once all end here; a notification is a hint, never data. pull()
+only lists: a short listing is live mail, a long one a backlog. feed() describes what was
+listed and brings it to the queue as there is room, each lane on its own, so that a full queue
+stops neither listing nor IDLE.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+
+import structlog
+
+from mailsyncd.errors import FailureKind
+from mailsyncd.flow.progress import Progress, Sighting
+from mailsyncd.flow.queue import RefQueue
+from mailsyncd.flow.ready import Ready, ReadyQueue, Setback
+from mailsyncd.model import Lane, Listing, MessageRef, Route, Via
+from mailsyncd.policy import search_since, wanted
+from mailsyncd.ports import Clock, SourceSession
+
+log = structlog.get_logger()
+
+AT_ONCE = 200  # messages: a longer listing is a backlog
+PAGE = 500  # messages described by one request
+
+
+class Puller:
+    """Lists one route's mailbox into the queue."""
+
+    def __init__(
+        self, route: Route, queue: RefQueue, ready: ReadyQueue, clock: Clock, *, max_size: int
+    ) -> None:
+        self._route = route
+        self._queue = queue
+        self._ready = ready
+        self._clock = clock
+        self._max_size = max_size
+
+    async def pull(self, session: SourceSession, progress: Progress, via: Via) -> int:
+        """Take in all that is new; returns how many messages that is."""
+        seen_mono = self._clock.monotonic()
+        examined_to = session.mailbox.uidnext - 1
+        if via is Via.PUSH and self._is_plain(progress):
+            listings = await session.newest(progress.listed_to)
+            sightings = [Sighting(one.uid, via, seen_mono, one) for one in listings]
+        else:
+            uids = await self._search(session, progress)
+            sightings = [Sighting(uid, via, seen_mono) for uid in uids]
+            progress.listed(examined_to)
+        fresh = progress.expect(sightings, AT_ONCE)
+        if fresh:
+            log.info("mailbox.listed", new=fresh, via=via.value)
+        return fresh
+
+    def _is_plain(self, progress: Progress) -> bool:
+        """Whether everything past what is listed is wanted, so that no SEARCH is needed."""
+        return self._route.filter is None and progress.listed_to + 1 >= progress.stored.backlog_until
+
+    async def _search(self, session: SourceSession, progress: Progress) -> list[int]:
+        """UIDs past what is listed; below `backlog_until` only those of the wanted days."""
+        start, since, raw = progress.listed_to, search_since(progress.stored), self._route.filter
+        border = progress.stored.backlog_until
+        if since is None or start + 1 >= border:
+            return await session.search(start, raw=raw)
+        window = await session.search(start, before=border, since=since, raw=raw)
+        return window + await session.search(border - 1, raw=raw)
+
+    async def feed(self, session: SourceSession, progress: Progress, lane: Lane) -> None:
+        """Bring what is to do in a lane to the queue whenever there is room for it. Never ends.
+
+        A sighting leaves `todo` only when it has been dealt with, so that this can be cut short
+        anywhere and goes on over the next session.
+        """
+        todo = progress.todo[lane]
+        while True:
+            progress.filled[lane].clear()
+            while todo:
+                for sighting, listing in await self._describe(session, list(islice(todo, PAGE))):
+                    await self._dispatch(sighting, listing, lane, progress)
+                    todo.popleft()
+            await progress.filled[lane].wait()
+
+    async def _describe(
+        self, session: SourceSession, page: Sequence[Sighting]
+    ) -> list[tuple[Sighting, Listing | None]]:
+        unknown = [one.uid for one in page if one.listing is None]
+        found = {one.uid: one for one in await session.describe(unknown)} if unknown else {}
+        return [(one, one.listing or found.get(one.uid)) for one in page]
+
+    async def _dispatch(
+        self, sighting: Sighting, listing: Listing | None, lane: Lane, progress: Progress
+    ) -> None:
+        described = listing or Listing(sighting.uid, 0, "")
+        ref = MessageRef(self._route, progress.uidvalidity, described, lane, sighting.via, sighting.seen_mono)
+        if listing is None:
+            error = "listed by the source, then gone before it could be read"
+            self._ready.put(Ready(Setback(ref, FailureKind.VANISHED, error)))
+        elif not wanted(listing, progress.stored):
+            progress.settle(listing.uid)
+        elif listing.size > self._max_size:
+            error = f"{listing.size:,} bytes; the limit of this destination is {self._max_size:,}"
+            self._ready.put(Ready(Setback(ref, FailureKind.OVERSIZE, error)))
+        else:
+            await self._queue.put(ref)

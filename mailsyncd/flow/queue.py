@@ -1,0 +1,111 @@
+"""The one queue of references between the watchers and the readers.
+
+Bounded, duplicate-free, closable, and fair: a route with a backlog can't keep another from
+queueing, and within a route live mail and old mail take turns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+
+from mailsyncd.model import Lane, MessageRef
+
+RESERVED = 16  # places that each lane of every route has, however full the queue
+
+
+class _Shelf:
+    """One route's references."""
+
+    def __init__(self) -> None:
+        self.lanes: dict[Lane, deque[MessageRef]] = {Lane.LIVE: deque(), Lane.OLD: deque()}
+        self.turn = Lane.LIVE
+        self.filled = asyncio.Event()
+
+    def __len__(self) -> int:
+        return sum(map(len, self.lanes.values()))
+
+    def next_lane(self) -> deque[MessageRef]:
+        """The lane whose turn it is, or the other where that one is empty."""
+        other = Lane.OLD if self.turn is Lane.LIVE else Lane.LIVE
+        lane = self.lanes[self.turn] or self.lanes[other]
+        self.turn = other
+        return lane
+
+
+class RefQueue:
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._shelves: dict[str, _Shelf] = {}
+        self._keys: set[tuple[str, int, int]] = set()
+        self._room = asyncio.Event()
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def waiting(self, route: str) -> int:
+        """How many references of that route are queued."""
+        return len(self._shelf(route))
+
+    def _shelf(self, route: str) -> _Shelf:
+        return self._shelves.setdefault(route, _Shelf())
+
+    def _full(self, lane: deque[MessageRef]) -> bool:
+        return len(self._keys) >= self._capacity and len(lane) >= RESERVED
+
+    async def put(self, ref: MessageRef) -> bool:
+        """Wait for room and add; False if it is queued already or the queue is closed."""
+        shelf = self._shelf(ref.route.key)
+        while self._full(shelf.lanes[ref.lane]) and not self._closed:
+            self._room.clear()
+            await self._room.wait()
+        if self._closed or ref.key in self._keys:
+            return False
+        self._keys.add(ref.key)
+        shelf.lanes[ref.lane].append(ref)
+        shelf.filled.set()
+        return True
+
+    def put_back(self, refs: Iterable[MessageRef]) -> None:
+        """Return what was taken, to the front and in order: it had its place already."""
+        for ref in reversed(list(refs)):
+            if ref.key not in self._keys and not self._closed:
+                shelf = self._shelf(ref.route.key)
+                self._keys.add(ref.key)
+                shelf.lanes[ref.lane].appendleft(ref)
+                shelf.filled.set()
+
+    async def take(self, route: str, *, count: int, size: int) -> list[MessageRef]:
+        """Wait for, and remove, references of one lane of a route.
+
+        At most `count`, and at most `size` bytes unless the first alone is larger. Empty only
+        when the queue is closed.
+        """
+        shelf = self._shelf(route)
+        while not len(shelf) and not self._closed:
+            shelf.filled.clear()
+            await shelf.filled.wait()
+        lane, taken, total = shelf.next_lane(), list[MessageRef](), 0
+        while lane and len(taken) < count and (not taken or total + lane[0].listing.size <= size):
+            ref = lane.popleft()
+            self._keys.discard(ref.key)
+            taken.append(ref)
+            total += ref.listing.size
+        self._room.set()
+        return taken
+
+    def drop(self, route: str) -> None:
+        """Forget a route's references: it was removed, or its UIDs mean nothing any more."""
+        if shelf := self._shelves.pop(route, None):
+            for lane in shelf.lanes.values():
+                self._keys.difference_update(ref.key for ref in lane)
+            self._room.set()
+
+    def close(self) -> None:
+        """Let nobody wait any longer: put returns False, take what is left, then nothing."""
+        self._closed = True
+        self._room.set()
+        for shelf in self._shelves.values():
+            shelf.filled.set()

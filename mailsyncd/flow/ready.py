@@ -1,0 +1,114 @@
+"""Bodies between the readers and a destination's writer: bounded in bytes, and fair.
+
+Routes take turns, and live mail and old mail take turns. Old mail may fill three quarters of
+the budget at most, so that a live message never waits for a backlog to be written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+
+from mailsyncd.errors import FailureKind
+from mailsyncd.model import Lane, Message, MessageRef
+
+
+@dataclass(frozen=True, slots=True)
+class Setback:
+    """A reference whose body can't or won't be had: to be recorded as a failure."""
+
+    ref: MessageRef
+    kind: FailureKind
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A message to write, or a setback to record; `reserved` bytes go back with `release`."""
+
+    item: Message | Setback
+    reserved: int = 0
+
+    @property
+    def ref(self) -> MessageRef:
+        return self.item.ref
+
+
+class ReadyQueue:
+    def __init__(self, budget: int) -> None:
+        self._budget = budget
+        self._used = 0
+        self._turns: dict[Lane, deque[str]] = {Lane.LIVE: deque(), Lane.OLD: deque()}
+        self._shelves: dict[tuple[Lane, str], deque[Ready]] = {}
+        self._turn = Lane.LIVE
+        self._filled = asyncio.Event()
+        self._freed = asyncio.Event()
+
+    def __len__(self) -> int:
+        return sum(map(len, self._shelves.values()))
+
+    @property
+    def used(self) -> int:
+        """Bytes reserved now, by readers and by messages not yet settled."""
+        return self._used
+
+    async def reserve(self, size: int, lane: Lane) -> None:
+        """Wait until `size` bytes are free; a message larger than the budget fits alone."""
+        limit = self._budget if lane is Lane.LIVE else self._budget * 3 // 4
+        while self._used and self._used + size > limit:
+            self._freed.clear()
+            await self._freed.wait()
+        self._used += size
+
+    def release(self, size: int) -> None:
+        self._used -= size
+        self._freed.set()
+
+    def put(self, ready: Ready) -> None:
+        """Never waits: the room was reserved."""
+        key = (ready.ref.lane, ready.ref.route.key)
+        shelf = self._shelves.setdefault(key, deque())
+        if not shelf:
+            self._turns[key[0]].append(key[1])
+        shelf.append(ready)
+        self._filled.set()
+
+    async def wait(self) -> None:
+        """Until there is something to get."""
+        while not len(self):
+            self._filled.clear()
+            await self._filled.wait()
+
+    def get(self) -> Ready:
+        """The next in turn. Raises IndexError if there is none."""
+        lane = self._turn if self._turns[self._turn] else _other(self._turn)
+        self._turn = _other(lane)
+        route = self._turns[lane].popleft()
+        shelf = self._shelves[lane, route]
+        ready = shelf.popleft()
+        if shelf:
+            self._turns[lane].append(route)
+        else:
+            del self._shelves[lane, route]
+        return ready
+
+    def drop(self, route: str) -> None:
+        """Forget a route's items, and give their room back."""
+        for lane, turns in self._turns.items():
+            for ready in self._shelves.pop((lane, route), ()):
+                self.release(ready.reserved)
+            if route in turns:
+                turns.remove(route)
+
+    def drain(self) -> list[Ready]:
+        """Everything, with its room given back: the writer stops."""
+        left = []
+        while len(self):
+            left.append(self.get())
+            self.release(left[-1].reserved)
+        return left
+
+
+def _other(lane: Lane) -> Lane:
+    return Lane.OLD if lane is Lane.LIVE else Lane.LIVE

@@ -1,0 +1,186 @@
+"""The ambiguous APPEND: an APPEND whose fate is unknown is looked for, never repeated blindly (I8).
+
+A doubt is a PENDING record whose message may or may not be in the folder. look() reads the
+folder's tail, from the UIDNEXT that the record holds, and gives each tail message to one
+record at the most. What is found is DONE. What is not found may still be committed by the
+server, so it is looked for again when the settle window has passed; only then is the message
+cleared for another APPEND. Nothing is in flight while this looks, so every message in the
+tail belongs to a finished record, to a doubt, or to a stranger.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from uuid import uuid4
+
+import structlog
+
+from mailsyncd.errors import RouteBlocked
+from mailsyncd.flow.gate import Gate
+from mailsyncd.model import (
+    Claimant,
+    Lane,
+    Listing,
+    Mailbox,
+    MessageRef,
+    Record,
+    Route,
+    Status,
+    TailMessage,
+    Via,
+)
+from mailsyncd.policy import match_tail
+from mailsyncd.ports import Clock, SinkSession, StateStore
+
+log = structlog.get_logger()
+
+LOOK_AGAIN = 1.0  # seconds between looks that were not prompted by a new doubt
+Key = tuple[str, int, int]  # MessageRef.key
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A PENDING record to look for. Not found, it may be appended again from `settled_mono` on."""
+
+    ref: MessageRef
+    record: Record
+    settled_mono: float
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a look made of a doubt: the copy's UID, or None if it may be appended again."""
+
+    doubt: Doubt
+    uidvalidity: int
+    found: int | None
+
+
+class Recovery:
+    """The doubts of one destination."""
+
+    def __init__(self, store: StateStore, gate: Gate, clock: Clock, *, settle_window: float) -> None:
+        self._store = store
+        self._gate = gate
+        self._clock = clock
+        self._settle_window = settle_window
+        self._doubts: list[Doubt] = []
+        self._fresh = False
+        self._looked_mono = float("-inf")
+        self._routes: tuple[Route, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self._doubts)
+
+    def serve(self, routes: Iterable[Route]) -> None:
+        """The routes that write to this destination: a folder's tail may hold mail of any."""
+        self._routes = tuple(routes)
+
+    def doubt(self, ref: MessageRef, record: Record, *, settle: bool) -> None:
+        """Add one whose connection was lost just now, or (`settle` False) whose APPEND the server
+        answered with a refusal: for that one a single look is enough."""
+        wait = self._settle_window if settle else 0.0
+        self._doubts.append(Doubt(ref, record, self._clock.monotonic() + wait))
+        self._fresh = True
+
+    async def inherit(self, route: Route, epoch: int, in_flight: Collection[Key]) -> None:
+        """Take over what is PENDING and in nobody's hands. For an earlier epoch's the settle window
+        counts from now: the end of its lease at the latest."""
+        in_hands = {one.ref.key for one in self._doubts} | set(in_flight)
+        for record in await self._gate.call(lambda: self._store.pending(route.key)):
+            listing = Listing(record.uid, record.size, record.internaldate, record.gm_msgid)
+            ref = MessageRef(
+                route, record.uidvalidity, listing, Lane.LIVE, Via.START, self._clock.monotonic()
+            )
+            adopted = replace(record, claimed_by=Claimant(epoch, uuid4().hex))
+            if ref.key not in in_hands and await self._adopt(route, record, adopted):
+                self.doubt(ref, adopted, settle=record.claimed_by.epoch != epoch)
+
+    async def _adopt(self, route: Route, record: Record, adopted: Record) -> bool:
+        return await self._gate.call(lambda: self._store.adopt(route.key, record, adopted))
+
+    def forget(self) -> None:
+        """The lease is gone: the doubts are the next holder's."""
+        self._doubts = []
+
+    def due(self) -> float | None:
+        """Seconds until a look is needed; None if there is no doubt."""
+        if not self._doubts:
+            return None
+        if self._fresh:
+            return 0.0
+        next_look = max(min(one.settled_mono for one in self._doubts), self._looked_mono + LOOK_AGAIN)
+        return max(0.0, next_look - self._clock.monotonic())
+
+    async def look(self, session: SinkSession) -> list[Verdict]:
+        """Inspect the tail of every folder that holds doubts. Nothing may be in flight."""
+        verdicts: list[Verdict] = []
+        self._fresh = False
+        self._looked_mono = self._clock.monotonic()
+        by_folder: defaultdict[str, list[Doubt]] = defaultdict(list)
+        for one in self._doubts:
+            by_folder[one.ref.route.folder].append(one)
+        for folder, doubts in by_folder.items():
+            try:
+                verdicts += await self._look_in(session, folder, doubts)
+            except RouteBlocked as error:
+                log.warning("recovery.waiting", folder=folder, doubts=len(doubts), error=str(error))
+        decided = {id(one.doubt) for one in verdicts}
+        self._doubts = [one for one in self._doubts if id(one) not in decided]
+        return verdicts
+
+    async def _look_in(self, session: SinkSession, folder: str, doubts: Sequence[Doubt]) -> list[Verdict]:
+        create = any(one.ref.route.create_folder for one in doubts)
+        began = self._clock.monotonic()
+        mailbox = await session.open(folder, create=create)
+        tail = await session.tail(folder, _tail_start(doubts, mailbox))
+        records = [_as_of(one.record, mailbox) for one in doubts]
+        owned = await self._owned(folder, mailbox, records, tail)
+        verdicts = []
+        for one, found in zip(doubts, match_tail(records, tail, owned), strict=True):
+            with structlog.contextvars.bound_contextvars(route=one.ref.route.name):
+                if found is not None:
+                    log.info("recovery.found", uid=one.ref.uid, dest_uid=found)
+                    verdicts.append(Verdict(one, mailbox.uidvalidity, found))
+                elif began >= one.settled_mono:
+                    log.info("recovery.cleared", uid=one.ref.uid)
+                    verdicts.append(Verdict(one, mailbox.uidvalidity, None))
+                else:
+                    wait = round(one.settled_mono - began, 1)
+                    log.info("recovery.waiting", uid=one.ref.uid, look_again_seconds=wait)
+        return verdicts
+
+    async def _owned(
+        self, folder: str, mailbox: Mailbox, records: Sequence[Record], tail: Sequence[TailMessage]
+    ) -> list[Record]:
+        """The finished records that tail messages may belong to: of every route into the folder.
+        Asked for only when some tail message looks like one of ours."""
+        if not any(found is not None for found in match_tail(records, tail, ())):
+            return []
+        first = min(seen.uid for seen in tail)
+        owned: list[Record] = []
+        for route in self._routes:
+            if route.folder == folder:
+                owned += await self._delivered(route.key, mailbox.uidvalidity, first)
+        return [record for record in owned if record.status is Status.DONE]
+
+    async def _delivered(self, route: str, uidvalidity: int, first: int) -> list[Record]:
+        return await self._gate.call(lambda: self._store.delivered(route, uidvalidity, first))
+
+
+def _tail_start(doubts: Sequence[Doubt], mailbox: Mailbox) -> int:
+    """The lowest UIDNEXT of the records; the whole folder if its UIDVALIDITY changed since."""
+    starts = [
+        one.record.dest_uidnext if one.record.dest_uidvalidity == mailbox.uidvalidity else None
+        for one in doubts
+    ]
+    return min(start or 1 for start in starts)
+
+
+def _as_of(record: Record, mailbox: Mailbox) -> Record:
+    """A UIDNEXT means nothing under another UIDVALIDITY."""
+    if record.dest_uidvalidity == mailbox.uidvalidity:
+        return record
+    return replace(record, dest_uidnext=None)

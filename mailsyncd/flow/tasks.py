@@ -1,0 +1,35 @@
+"""Structured concurrency in two functions: side by side until the first ends, or until all have."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+
+async def first_of(*work: Coroutine[Any, Any, None]) -> None:
+    """Run all; when one ends, cancel and await the others, then raise what it raised.
+
+    Unlike a TaskGroup it raises the error itself, so that callers can decide by its type.
+    """
+    tasks = [asyncio.create_task(one) for one in work]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in tasks:
+        if task in done:
+            task.result()
+
+
+async def all_of(*work: Coroutine[Any, Any, None]) -> None:
+    """Run all to their end; if one fails, cancel and await the others, then raise its error."""
+    tasks = [asyncio.create_task(one) for one in work]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

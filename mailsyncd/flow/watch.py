@@ -1,0 +1,237 @@
+"""A route: session, pull, IDLE as a hint, again; and its reconnect loop.
+
+One task a route, for as long as the route is configured. Everything that goes wrong with the
+source ends here and is answered here: wait, and connect again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from random import Random
+from uuid import uuid4
+
+import structlog
+
+from mailsyncd.errors import AuthRejected, LeaseLost, RouteBlocked, StateUnavailable, Throttled, Transient
+from mailsyncd.flow.gate import Gate
+from mailsyncd.flow.progress import Progress, Tally
+from mailsyncd.flow.pull import Puller
+from mailsyncd.flow.queue import RefQueue
+from mailsyncd.flow.read import read_ahead
+from mailsyncd.flow.ready import ReadyQueue
+from mailsyncd.flow.sweep import SweepTimer
+from mailsyncd.flow.tasks import first_of
+from mailsyncd.model import Lane, Mailbox, Route, RouteState, RouteStatus, Via, Wake, Watermark
+from mailsyncd.policy import Twins, backoff, first_watermark, watermark_after_change
+from mailsyncd.ports import Clock, Source, SourceSession, StateStore
+
+log = structlog.get_logger()
+
+STEADY = 60.0  # seconds a connection must live for the backoff to begin anew
+BLOCKED_RETRY = 300.0  # seconds between tries of a route that needs its user
+ONCE_ATTEMPTS = 3  # connections that run-once spends on a route
+SETTLE_POLL = 0.05  # seconds between looks at what run-once still waits for
+
+
+@dataclass(frozen=True, slots=True)
+class RouteSettings:
+    """Seconds and bytes that a route's watch goes by."""
+
+    sweep_interval: float
+    uidvalidity_window: float
+    record_ttl: float
+    max_message: int
+
+
+@dataclass(frozen=True, slots=True)
+class Belt:
+    """What the routes of one destination share."""
+
+    queue: RefQueue
+    ready: ReadyQueue
+    store: StateStore
+    gate: Gate
+    clock: Clock
+    rng: Random
+
+
+class Watch:
+    """One route from its source to the ready queue. `progress` outlives connections."""
+
+    def __init__(self, route: Route, source: Source, belt: Belt, settings: RouteSettings) -> None:
+        self.route = route
+        self.progress: Progress | None = None
+        self.tally = Tally()
+        self.state = RouteState.CONNECTING
+        self.detail = ""
+        self.folder_trouble = ""
+        self.complete = False
+        self._source = source
+        self._belt = belt
+        self._settings = settings
+        self._timer = SweepTimer(belt.clock, settings.sweep_interval, belt.rng)
+        self._puller = Puller(route, belt.queue, belt.ready, belt.clock, max_size=settings.max_message)
+
+    # ------------------------------------------------------------ reconnecting
+
+    async def run(self) -> None:
+        """Watch until cancelled. Raises only what reaches further than this route."""
+        delays = backoff(self._belt.rng)
+        with structlog.contextvars.bound_contextvars(route=self.route.name):
+            while True:
+                began = self._belt.clock.monotonic()
+                pause = await self._connect_and(self._serve)
+                if pause is None or self._belt.clock.monotonic() - began >= STEADY:
+                    delays = backoff(self._belt.rng)
+                await self._belt.clock.sleep(next(delays) if pause is None or pause < 0 else pause)
+
+    async def run_once(self) -> None:
+        """One listing, and wait until all of it is settled. `complete` says whether that was had."""
+        delays = backoff(self._belt.rng)
+        with structlog.contextvars.bound_contextvars(route=self.route.name):
+            for attempt in range(1, ONCE_ATTEMPTS + 1):
+                pause = await self._connect_and(self._serve_once)
+                if pause is None:
+                    self.complete = not self.folder_trouble
+                    return
+                if self.state is RouteState.BLOCKED or attempt == ONCE_ATTEMPTS:
+                    return
+                await self._belt.clock.sleep(next(delays) if pause < 0 else min(pause, 60))
+
+    async def _connect_and(self, serve: Callable[[SourceSession], Awaitable[None]]) -> float | None:
+        """One connection's life. Returns how long to pause: None if it ended as planned, below
+        zero to leave it to the backoff."""
+        self._enter(RouteState.CONNECTING)
+        try:
+            async with self._source.session() as session:
+                await serve(session)
+        except (StateUnavailable, LeaseLost):
+            raise
+        except Throttled as error:
+            return self._retry(RouteState.RETRYING, error, error.pause)
+        except (Transient, AuthRejected) as error:
+            return self._retry(RouteState.RETRYING, error, -1)
+        except RouteBlocked as error:
+            return self._retry(RouteState.BLOCKED, error, BLOCKED_RETRY)
+        return None
+
+    def _retry(self, state: RouteState, error: Exception, pause: float) -> float:
+        self._enter(state, str(error))
+        event = "route.blocked" if state is RouteState.BLOCKED else "route.retrying"
+        log.log(40 if state is RouteState.BLOCKED else 30, event, error=str(error))
+        return pause
+
+    def _enter(self, state: RouteState, detail: str = "") -> None:
+        self.state, self.detail = state, detail
+
+    # --------------------------------------------------------- one connection
+
+    async def _serve(self, session: SourceSession) -> None:
+        """List, idle, list again, until the session's planned end."""
+        progress = await self._resume(session)
+        self._enter(RouteState.WATCHING)
+        log.info("route.connected", uidvalidity=progress.uidvalidity, exists=session.mailbox.exists)
+        await first_of(
+            self._rounds(session, progress),
+            self._puller.feed(session, progress, Lane.LIVE),
+            self._puller.feed(session, progress, Lane.OLD),
+            read_ahead(session, self.route.key, self._belt.queue, self._belt.ready),
+        )
+
+    async def _serve_once(self, session: SourceSession) -> None:
+        progress = await self._resume(session)
+        self._enter(RouteState.WATCHING)
+        await first_of(
+            self._settle_all(session, progress),
+            self._puller.feed(session, progress, Lane.LIVE),
+            self._puller.feed(session, progress, Lane.OLD),
+            read_ahead(session, self.route.key, self._belt.queue, self._belt.ready),
+        )
+
+    async def _rounds(self, session: SourceSession, progress: Progress) -> None:
+        via = Via.START
+        while True:
+            await self._list(session, progress, via)
+            left = float("inf")
+            if session.ends_mono is not None:
+                left = session.ends_mono - self._belt.clock.monotonic()
+            if left <= 0:
+                return
+            wake = await session.wait(max(0.0, min(self._timer.remaining(), left)))
+            via = Via.PUSH if wake is Wake.NEWS else Via.SWEEP
+
+    async def _list(self, session: SourceSession, progress: Progress, via: Via) -> None:
+        """One listing, within the deadline that tells a stuck connection from a slow one."""
+        timer = self._timer
+        with structlog.contextvars.bound_contextvars(cycle_id=uuid4().hex[:12]):
+            try:
+                async with asyncio.timeout(timer.deadline):
+                    fresh = await self._puller.pull(session, progress, via)
+            except TimeoutError:
+                raise Transient(f"no listing was finished within {timer.deadline:.0f} s") from None
+            if via is not Via.PUSH:
+                timer.listed()
+                log.info("sweep.finished", new=fresh, unsettled=progress.unsettled)
+
+    async def _settle_all(self, session: SourceSession, progress: Progress) -> None:
+        await self._list(session, progress, Via.SWEEP)
+        while progress.unsettled and not self.folder_trouble:
+            await self._belt.clock.sleep(SETTLE_POLL)
+
+    # ------------------------------------------------------ where to go on from
+
+    async def _resume(self, session: SourceSession) -> Progress:
+        """The progress to go on with: kept, loaded, begun, or begun anew after a change of
+        UIDVALIDITY."""
+        mailbox = session.mailbox
+        if self.progress is not None and self.progress.uidvalidity == mailbox.uidvalidity:
+            return self.progress
+        watermark = await self._watermark(mailbox)
+        store, gate, key = self._belt.store, self._belt.gate, self.route.key
+        records = await gate.call(lambda: store.records(key, mailbox.uidvalidity, watermark.last_uid))
+        twins = None
+        if (old := watermark.rescan_of) is not None:
+            before = await gate.call(lambda: store.records(key, old))
+            twins = Twins(before, records)
+        self._belt.queue.drop(key)
+        self.progress = Progress.load(watermark, records, twins)
+        return self.progress
+
+    async def _watermark(self, mailbox: Mailbox) -> Watermark:
+        store, gate, key = self._belt.store, self._belt.gate, self.route.key
+        stored = await gate.call(lambda: store.watermark(key))
+        if stored is not None and stored.uidvalidity == mailbox.uidvalidity:
+            return stored
+        now = self._belt.clock.now()
+        if stored is None:
+            new = first_watermark(self.route, mailbox, now)
+        else:
+            window, memory = self._settings.uidvalidity_window, self._settings.record_ttl
+            new = watermark_after_change(stored, mailbox, now, window=window, memory=memory)
+            log.warning("route.uidvalidity_changed", before=stored.uidvalidity, now=mailbox.uidvalidity)
+        if not await gate.call(lambda: store.advance(key, new, expected=stored)):
+            raise LeaseLost(f"another daemon moved the watermark of {self.route.name}")
+        return new
+
+    # ----------------------------------------------------------------- status
+
+    def status(self) -> RouteStatus:
+        """As `mailsyncd check` shows it."""
+        progress, now = self.progress, self._belt.clock.monotonic()
+        oldest = progress.oldest_mono() if progress else None
+        blocked = bool(self.folder_trouble)
+        return RouteStatus(
+            name=self.route.name,
+            destination=self.route.destination,
+            state=RouteState.BLOCKED if blocked else self.state,
+            detail=self.folder_trouble or self.detail,
+            last_uid=progress.stored.last_uid if progress else None,
+            unsettled=progress.unsettled if progress else 0,
+            oldest_age=None if oldest is None else now - oldest,
+            copied=self.tally.copied,
+            skipped=self.tally.skipped,
+            failed=self.tally.failed,
+            listed_age=self._timer.age(),
+        )

@@ -1,0 +1,356 @@
+"""The writer of one destination: claim, append, finish, advance. The law is _copy(), below.
+
+    1. claim    the state store acknowledges a PENDING record, under a live lease
+    2. append   the very bytes go out; a doubtful end is recovery's, never a second try
+    3. finish   PENDING becomes DONE, with the copy's UID
+    4. advance  the route's watermark may follow
+
+Nothing else calls these four. One message's trouble never holds up the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from uuid import uuid4
+
+import structlog
+
+from mailsyncd.errors import (
+    ConnectionLost,
+    DestinationFull,
+    FailureKind,
+    LeaseLost,
+    MessageRejected,
+    RouteBlocked,
+    Sent,
+    Throttled,
+    Transient,
+)
+from mailsyncd.flow.lease import Tenancy
+from mailsyncd.flow.ready import Ready, Setback
+from mailsyncd.flow.recover import Recovery, Verdict
+from mailsyncd.flow.watch import Belt, Watch
+from mailsyncd.model import (
+    Appended,
+    Claimant,
+    Failure,
+    Mailbox,
+    Message,
+    MessageRef,
+    Record,
+    Status,
+    Watermark,
+)
+from mailsyncd.policy import instant
+from mailsyncd.ports import SinkSession
+
+log = structlog.get_logger()
+
+REJECTIONS = 3  # refusals by the destination, before a message is set aside
+FOLDER_RETRY = 60.0  # seconds between tries of a folder that can't be opened
+TWIN_RETRY = 5.0  # seconds until a message that is under way under another UID is tried again
+
+
+class _InOtherHands(Exception):
+    """Not settled, and taken care of: by recovery, or by a later try."""
+
+
+class _Unsent(Exception):
+    """The connection was lost before the last byte went out: nothing was stored."""
+
+    def __init__(self, record: Record | None) -> None:
+        self.record = record
+
+
+class Writer:
+    """Settles one ready item per call of deliver(); calls may overlap."""
+
+    def __init__(
+        self,
+        belt: Belt,
+        watches: Mapping[str, Watch],
+        tenancy: Tenancy,
+        recovery: Recovery,
+        *,
+        record_ttl: float,
+    ) -> None:
+        self._belt = belt
+        self._watches = watches
+        self._tenancy = tenancy
+        self._recovery = recovery
+        self._record_ttl = record_ttl
+        self._folders: dict[str, Mailbox] = {}
+        self._later: list[tuple[float, MessageRef]] = []
+        self.in_flight: set[tuple[str, int, int]] = set()
+
+    def connected(self) -> None:
+        """A new connection: what was known of the folders may be true no more."""
+        self._folders.clear()
+
+    async def deliver(self, session: SinkSession, ready: Ready) -> Ready | None:
+        """Settle one item, or see it in good hands. Returns what is to be written again over
+        the next connection, with its bytes and their room.
+
+        Raises StateUnavailable and LeaseLost, which end the writer, and Throttled,
+        DestinationFull and Transient, which ask it to pause.
+        """
+        item = ready.item
+        self.in_flight.add(item.ref.key)
+        try:
+            if isinstance(item, Setback):
+                await self._set_aside(item.ref, item.kind, item.error, item.ref.record)
+            else:
+                await self._copy(session, item)
+        except _InOtherHands:
+            return None
+        except _Unsent as unsent:
+            assert isinstance(item, Message)  # noqa: S101 - a setback sends nothing
+            return replace(ready, item=replace(item, ref=replace(item.ref, record=unsent.record)))
+        finally:
+            self.in_flight.discard(item.ref.key)
+        return None
+
+    # ------------------------------------------------------------------ the law
+
+    async def _copy(self, session: SinkSession, message: Message) -> None:
+        record = await self._claim(session, message)
+        if record is not None:
+            appended = await self._append(session, message, record)
+            await self._finish(message.ref, record, appended)
+        self._advance(message.ref)
+
+    async def _claim(self, session: SinkSession, message: Message) -> Record | None:
+        """An acknowledged PENDING record of ours; None if the message was copied before."""
+        ref, store = message.ref, self._belt.store
+        epoch = self._tenancy.require()
+        if ref.record is not None and ref.record.claimed_by.epoch == epoch:
+            return ref.record
+        folder = await self._folder(session, ref)
+        record = Record(
+            ref.uidvalidity,
+            ref.uid,
+            Status.PENDING,
+            claimed_by=Claimant(epoch, uuid4().hex),
+            claimed_at=self._belt.clock.now(),
+            sha256=message.sha256,
+            size=len(message.body),
+            internaldate=ref.listing.internaldate,
+            digest=message.digest,
+            message_id=message.message_id,
+            gm_msgid=ref.listing.gm_msgid,
+            dest_uidvalidity=folder.uidvalidity,
+            dest_uidnext=folder.uidnext,
+        )
+        if await self._is_twin(ref, record):
+            return None
+        refused = await self._belt.gate.call(lambda: store.claim(ref.route.key, record))
+        if refused is None:
+            return record
+        await self._refused(ref, record, refused.by)
+        return None
+
+    async def _append(self, session: SinkSession, message: Message, record: Record) -> Appended:
+        ref = message.ref
+        self._tenancy.require()
+        try:
+            return await session.append(
+                ref.route.folder, message.body, ref.listing.internaldate, seen=ref.route.mark_seen
+            )
+        except ConnectionLost as lost:
+            if lost.sent is Sent.NOTHING:
+                raise _Unsent(record) from lost
+            log.warning("message.in_doubt", uid=ref.uid, error=str(lost))
+            self._recovery.doubt(ref, record, settle=True)
+            raise _InOtherHands from lost
+        except MessageRejected as refusal:
+            await self._rejected(ref, record, refusal)
+            raise _InOtherHands from refusal
+        except RouteBlocked as blocked:
+            # The folder is gone: open() will make it anew, or say that it may not.
+            self._folders.pop(ref.route.folder, None)
+            self._recovery.doubt(ref, record, settle=False)
+            raise Transient(str(blocked)) from blocked
+        except (Throttled, DestinationFull, Transient):
+            # Refused for now. Some servers say so after they stored it, so look before repeating.
+            self._recovery.doubt(ref, record, settle=False)
+            raise
+
+    async def _finish(self, ref: MessageRef, record: Record, appended: Appended) -> None:
+        now, store = self._belt.clock.now(), self._belt.store
+        done = replace(
+            record,
+            status=Status.DONE,
+            dest_uid=appended.uid,
+            dest_uidvalidity=appended.uidvalidity or record.dest_uidvalidity,
+            copied_at=now,
+            expires_at=int(now + self._record_ttl),
+        )
+        if not await self._belt.gate.call(lambda: store.finish(ref.route.key, done)):
+            raise LeaseLost(f"another daemon took over {ref.route.name} while a message was under way")
+        self._note_uid(ref.route.folder, appended)
+        self._log_copied(ref, done)
+        if watch := self._watches.get(ref.route.key):
+            watch.tally.copied += 1
+
+    def _advance(self, ref: MessageRef) -> None:
+        watch = self._watches.get(ref.route.key)
+        if watch and watch.progress and watch.progress.uidvalidity == ref.uidvalidity:
+            watch.progress.settle(ref.uid)
+
+    async def store_watermarks(self) -> None:
+        """Write what has advanced. Called at most once a second, and when the writer ends."""
+        for key, watch in list(self._watches.items()):
+            progress = watch.progress
+            if progress is None:
+                continue
+            new = progress.watermark(self._belt.clock.now())
+            if new.last_uid == progress.stored.last_uid:
+                continue
+            if not await self._store_watermark(key, new, progress.stored):
+                raise LeaseLost(f"another daemon moved the watermark of {watch.route.name}")
+            progress.stored = new
+
+    async def _store_watermark(self, route: str, new: Watermark, stored: Watermark) -> bool:
+        return await self._belt.gate.call(lambda: self._belt.store.advance(route, new, expected=stored))
+
+    # --------------------------------------------------------------- the folder
+
+    async def _folder(self, session: SinkSession, ref: MessageRef) -> Mailbox:
+        """The folder's numbers: the UIDNEXT is a lower bound for every APPEND from now on."""
+        name = ref.route.folder
+        if name not in self._folders:
+            try:
+                opened = await session.open(name, create=ref.route.create_folder)
+            except RouteBlocked as blocked:
+                self._folder_trouble(ref, str(blocked))
+                self.retry_later(ref, FOLDER_RETRY)
+                raise _InOtherHands from blocked
+            except ConnectionLost as lost:
+                raise _Unsent(ref.record) from lost
+            except (Throttled, DestinationFull, Transient):
+                self.retry_later(ref, TWIN_RETRY)
+                raise
+            self._folders.setdefault(name, opened)
+            self._folder_trouble(ref, "")
+        return self._folders[name]
+
+    def _folder_trouble(self, ref: MessageRef, error: str) -> None:
+        for watch in self._watches.values():
+            if watch.route.folder == ref.route.folder and watch.folder_trouble != error:
+                watch.folder_trouble = error
+                if error:
+                    log.error("route.blocked", route=watch.route.name, error=error)
+
+    def _note_uid(self, name: str, appended: Appended) -> None:
+        folder = self._folders.get(name)
+        if folder is None or appended.uid is None or appended.uidvalidity is None:
+            return
+        if folder.uidvalidity != appended.uidvalidity:
+            self._folders.pop(name)
+        elif appended.uid >= folder.uidnext:
+            self._folders[name] = replace(folder, uidnext=appended.uid + 1)
+
+    # ------------------------------------------------- claims that are not granted
+
+    async def _is_twin(self, ref: MessageRef, record: Record) -> bool:
+        """After a change of UIDVALIDITY, without X-GM-MSGID: was this one copied before it?"""
+        watch = self._watches.get(ref.route.key)
+        twins = watch.progress.twins if watch and watch.progress else None
+        if twins is None or record.gm_msgid is not None:
+            return False
+        twin = twins.take(record.message_id, record.sha256)
+        if twin is None:
+            return False
+        now = self._belt.clock.now()
+        same = replace(
+            record,
+            status=Status.DONE,
+            same_as=(twin.uidvalidity, twin.uid),
+            copied_at=now,
+            expires_at=int(now + self._record_ttl),
+        )
+        await self._belt.gate.call(lambda: self._belt.store.finish(ref.route.key, same))
+        self._skipped(ref, "copied before UIDVALIDITY changed")
+        return True
+
+    async def _refused(self, ref: MessageRef, record: Record, by: Record) -> None:
+        """Someone was here before: returns if the message is settled, else leaves it in other hands."""
+        if by.status is not Status.PENDING:
+            self._skipped(ref, "copied before")
+            return
+        if (by.uidvalidity, by.uid) == (ref.uidvalidity, ref.uid):
+            adopted = replace(by, claimed_by=record.claimed_by)
+            if not await self._belt.gate.call(lambda: self._belt.store.adopt(ref.route.key, by, adopted)):
+                raise LeaseLost(f"another daemon writes for {ref.route.name}")
+            self._recovery.doubt(ref, adopted, settle=True)
+        else:
+            self.retry_later(ref, TWIN_RETRY)
+        raise _InOtherHands
+
+    def _skipped(self, ref: MessageRef, reason: str) -> None:
+        log.info("message.skipped", uid=ref.uid, reason=reason)
+        if watch := self._watches.get(ref.route.key):
+            watch.tally.skipped += 1
+
+    # ------------------------------------------------------------------ setbacks
+
+    async def _rejected(self, ref: MessageRef, record: Record, refusal: MessageRejected) -> None:
+        """Try again, after a look whether it was stored all the same; then set it aside."""
+        attempts = ref.attempts + 1
+        if refusal.kind is FailureKind.REJECTED and attempts < REJECTIONS:
+            log.warning("message.refused", uid=ref.uid, attempts=attempts, error=str(refusal))
+            self._recovery.doubt(replace(ref, attempts=attempts), record, settle=False)
+        else:
+            await self._set_aside(replace(ref, attempts=attempts), refusal.kind, str(refusal), record)
+
+    async def _set_aside(
+        self, ref: MessageRef, kind: FailureKind, error: str, claimed: Record | None
+    ) -> None:
+        self._tenancy.require()
+        now, size = self._belt.clock.now(), ref.listing.size
+        failure = Failure(ref.uidvalidity, ref.uid, kind, error, ref.attempts, now, size=size)
+        await self._belt.gate.call(lambda: self._belt.store.fail(ref.route.key, failure, claimed))
+        log.error("message.failed", uid=ref.uid, kind=kind.value, error=error, size=size)
+        if watch := self._watches.get(ref.route.key):
+            watch.tally.failed += 1
+        self._advance(ref)
+
+    # --------------------------------------------------------- recovery, and later
+
+    async def judge(self, session: SinkSession) -> None:
+        """Let recovery look, and act on its verdicts. Nothing may be in flight."""
+        for verdict in await self._recovery.look(session):
+            await self._act_on(verdict)
+
+    async def _act_on(self, verdict: Verdict) -> None:
+        ref, record = verdict.doubt.ref, verdict.doubt.record
+        if verdict.found is not None:
+            await self._finish(ref, record, Appended(verdict.uidvalidity, verdict.found))
+            self._advance(ref)
+        else:
+            self._belt.queue.put_back([replace(ref, record=record)])
+
+    def retry_later(self, ref: MessageRef, seconds: float) -> None:
+        self._later.append((self._belt.clock.monotonic() + seconds, ref))
+
+    def requeue_due(self) -> None:
+        """Put back on the queue what was to be tried again by now."""
+        now = self._belt.clock.monotonic()
+        self._belt.queue.put_back([ref for when, ref in self._later if when <= now])
+        self._later = [(when, ref) for when, ref in self._later if when > now]
+
+    # --------------------------------------------------------------------- the log
+
+    def _log_copied(self, ref: MessageRef, done: Record) -> None:
+        received = instant(ref.listing.internaldate)
+        log.info(
+            "message.copied",
+            route=ref.route.name,
+            uid=ref.uid,
+            size=done.size,
+            dest_uid=done.dest_uid,
+            ms_since_received=None if received is None else round((self._belt.clock.now() - received) * 1000),
+            ms_since_seen=round((self._belt.clock.monotonic() - ref.seen_mono) * 1000, 1),
+            via=ref.via.value,
+        )

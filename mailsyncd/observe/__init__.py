@@ -1,0 +1,1 @@
+"""How the daemon is seen from outside: logs, the status socket, systemd. Nothing here decides."""

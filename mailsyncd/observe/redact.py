@@ -1,0 +1,68 @@
+"""The second line of defence for I9: makes any log value plain, short and free of secrets.
+
+The first line is that nothing secret is handed to a log in the first place.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+HIDDEN = "***"
+LONGEST_TEXT = 4000
+MOST_ITEMS = 200
+DEEPEST = 4
+
+_SECRET_KEY = re.compile(r"passw|passphrase|secret|token|authorization|credential|cookie|api_?key", re.I)
+_SECRET_TEXT = re.compile(
+    "|".join(
+        (
+            r"ya29\.[\w.~+/=-]+",  # Google: access token
+            r"1//[\w-]{16,}",  # Google: refresh token
+            r"GOCSPX-[\w-]+",  # Google: client secret
+            r"\bE[wW][A-Z][A-Za-z0-9+/=]{40,}",  # Microsoft, personal accounts: access token
+            r"\b[0M]\.[A-Z][\w.!*$-]{20,}",  # Microsoft: refresh token
+            r"(?<=[Bb]earer)\s+\S+",
+            r"(?<=BEARER)\s+\S+",
+            r"dXNlcj[A-Za-z0-9+/=]{6,}",  # base64 of "user=", the head of an XOAUTH2 response
+            r"user=[^\s\x01]*\x01auth=[^\x01]*",
+            r"\beyJ[\w-]{10,}\.[\w.-]+",  # JSON web token
+            r"(?<=://)[^/@\s]+:[^/@\s]+(?=@)",  # user and password in an address
+            r"(?=[\w+/-]*[A-Z])(?=[\w+/-]*[a-z])(?=[\w+/-]*[0-9])[\w+/-]{100,}=*",  # long and opaque
+        )
+    )
+)
+
+
+def text(value: str) -> str:
+    """The same text with anything that looks like a secret replaced, cut to a bounded length."""
+    cut = value if len(value) <= LONGEST_TEXT else value[:LONGEST_TEXT] + "..."
+    return _SECRET_TEXT.sub(HIDDEN, cut)
+
+
+def value(given: object, *, key: str = "", depth: int = 0) -> Any:
+    """`given` as JSON can hold it, whatever it was, with secrets replaced."""
+    match given:
+        case None | bool() | int() | float() if not isinstance(given, Enum):
+            return given
+        case _ if _SECRET_KEY.search(key):
+            return HIDDEN
+        case str() if not isinstance(given, Enum):
+            return text(given)
+        case bytes() | bytearray() | memoryview():
+            return f"<{len(given)} bytes>"
+        case Enum():
+            return value(given.value, depth=depth)
+        case BaseException():
+            return text(f"{type(given).__name__}: {given}")
+        case Mapping() | list() | tuple() | set() | frozenset() if depth >= DEEPEST:
+            return "..."
+        case Mapping():
+            pairs = list(given.items())[:MOST_ITEMS]
+            return {text(str(k)): value(v, key=str(k), depth=depth + 1) for k, v in pairs}
+        case list() | tuple() | set() | frozenset():
+            return [value(item, depth=depth + 1) for item in list(given)[:MOST_ITEMS]]
+        case _:
+            return text(str(given))

@@ -1,0 +1,55 @@
+"""A server with no character: plain RFC 3501 with passwords, UIDPLUS, MOVE and LITERAL+."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+
+from mailsyncd.ports import Clock
+from mailsyncd.sim.backend import AccessTokens
+from mailsyncd.sim.personality import Personality, Refusal, Words
+from mailsyncd.sim.server import ImapServer
+
+_CAPABILITIES = "IMAP4rev1 SASL-IR LITERAL+ ID NAMESPACE UNSELECT CHILDREN IDLE UIDPLUS MOVE ENABLE"
+
+PLAIN = Personality(
+    name="plain",
+    words=Words(
+        greeting="IMAP4rev1 ready.",
+        signed_in=lambda user: "AUTHENTICATE completed.",
+        refused="NO [AUTHENTICATIONFAILED] Authentication failed.",
+        done=lambda command: f"OK {command} completed.",
+        idling="idling",
+        idle_done="Idle completed.",
+        bye="Logging out",
+        logged_out="LOGOUT completed.",
+        expired="Autologout; idle for too long",
+        too_many="NO [LIMIT] Too many connections.",
+        hang_up="Too many errors.",
+        no_mailbox=lambda name: f"[NONEXISTENT] Mailbox doesn't exist: {name}",
+    ),
+    before_login=_CAPABILITIES + " AUTH=PLAIN AUTH=XOAUTH2 AUTH=OAUTHBEARER",
+    after_login=_CAPABILITIES,
+    announces_after_login=True,
+    refusal=Refusal.CHALLENGE,
+    keywords=True,
+)
+
+
+class PlainServer(ImapServer):
+    """A simulated server of no particular make."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        tokens: AccessTokens | None = None,
+        passwords: Mapping[str, str] | None = None,
+        personality: Personality = PLAIN,
+        seed: int = 0,
+        tls: ssl.SSLContext | None = None,
+        port: int = 0,
+    ) -> None:
+        super().__init__(
+            personality, clock, tokens=tokens, passwords=passwords, seed=seed, tls=tls, port=port
+        )

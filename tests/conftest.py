@@ -1,0 +1,18 @@
+"""Fixtures for every test: nothing of the machine's own settings reaches them."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No variable that mailsyncd or the AWS SDK would read leaks in from outside."""
+    for name in list(os.environ):
+        if name.startswith(("MAILSYNCD_DAEMON", "MAILSYNCD_STATE", "MAILSYNCD_OUTLOOK", "AWS_", "MS_", "GMAIL_")):
+            monkeypatch.delenv(name)
+    for name in ("OUTLOOK_EMAIL", "SYNC_ROUTES_JSON", "DYNAMODB_TABLE", "DYNAMODB_ENDPOINT_URL", "LOG_LEVEL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)

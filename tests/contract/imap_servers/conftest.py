@@ -1,0 +1,78 @@
+"""The servers that the protocol suite runs against: the three simulators, and a real Dovecot."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from imap_targets import SIMULATORS, Connected, Target
+from raw_imap import RawImap
+
+from mailsyncd.observe.clock import SystemClock
+from mailsyncd.sim import ImapServer, TokenEndpoint
+
+_INTEGRATION = Path(__file__).parents[2] / "integration"
+_numbers = count(1)
+
+
+@pytest.fixture(scope="session")
+def dovecot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    sys.path.insert(0, str(_INTEGRATION))
+    try:
+        module = importlib.import_module("dovecot")
+    finally:
+        sys.path.remove(str(_INTEGRATION))
+    if not module.available():
+        if os.environ.get("CI"):
+            pytest.fail("Dovecot is not installed")
+        pytest.skip("Dovecot is not installed")
+    with module.Dovecot.run(tmp_path_factory.mktemp("dovecot"), profile="full") as server:
+        yield server
+
+
+@pytest.fixture(params=["gmail", "outlook", "plain", pytest.param("dovecot", marks=pytest.mark.real)])
+async def server(request: pytest.FixtureRequest) -> AsyncIterator[Target]:
+    user = f"user{next(_numbers)}"
+    connections: list[RawImap] = []
+    async with AsyncExitStack() as stack:
+        if request.param == "dovecot":
+            real = request.getfixturevalue("dovecot")
+            target = Target("dovecot", real.host, real.port, user, real.token(user), connections)
+        else:
+            clock = SystemClock()
+            tokens = await stack.enter_async_context(TokenEndpoint(clock))
+            simulator = await stack.enter_async_context(SIMULATORS[request.param](clock, tokens=tokens))
+            target = Target(request.param, "127.0.0.1", simulator.port, user, tokens.issue(user), connections)
+        yield target
+        for imap in connections:
+            await imap.close()
+
+
+@pytest.fixture
+async def tokens() -> AsyncIterator[TokenEndpoint]:
+    async with TokenEndpoint(SystemClock()) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+async def signed_in(tokens: TokenEndpoint) -> AsyncIterator[Connected]:
+    """Connect to a simulator and sign in with a token of the endpoint's."""
+    connections: list[RawImap] = []
+
+    async def connect(server: ImapServer, user: str) -> RawImap:
+        imap = await RawImap.connect("127.0.0.1", server.port)
+        connections.append(imap)
+        answer = await imap.xoauth2(user, tokens.issue(user))
+        assert answer.status == "OK", answer
+        return imap
+
+    yield connect
+    for imap in connections:
+        await imap.close()

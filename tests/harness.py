@@ -1,0 +1,90 @@
+"""One destination with fake mailboxes on a virtual clock: the real flow between them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from random import Random
+
+from fakes import FakeMailbox, FakeOutlook, VirtualClock, breathe
+
+from mailsyncd.flow.destination import Destination, DestinationSettings
+from mailsyncd.flow.gate import Gate
+from mailsyncd.flow.lease import Identity, Tenancy
+from mailsyncd.flow.queue import RefQueue
+from mailsyncd.flow.ready import ReadyQueue
+from mailsyncd.flow.routes import RoutePlan, Routes
+from mailsyncd.flow.watch import Belt, RouteSettings, Watch
+from mailsyncd.model import START_ALL, Route
+from mailsyncd.ports import StateStore
+from mailsyncd.state.memory import MemoryStore
+
+TIMES = RouteSettings(sweep_interval=300, uidvalidity_window=86_400, record_ttl=90 * 86_400, max_message=10_000)
+
+
+def a_route(gmail: str = "ann@gmail.example", folder: str = "Gmail/ann", **fields: object) -> Route:
+    return Route(gmail, "me@outlook.example", folder, **{"start": START_ALL, **fields})  # type: ignore[arg-type]
+
+
+@dataclass
+class Bench:
+    """`routes` maps each route to its source. Several benches may share a store: several daemons."""
+
+    clock: VirtualClock
+    outlook: FakeOutlook
+    boxes: dict[Route, FakeMailbox]
+    store: StateStore = field(default_factory=MemoryStore)
+    owner: str = "one"
+    queue_size: int = 100
+    budget: int = 100_000
+    settle_window: float = 90.0
+    grace: float = 60.0
+    life: float = 60.0
+    gone: frozenset[str] = frozenset()
+    times: RouteSettings = TIMES
+
+    def __post_init__(self) -> None:
+        rng = Random(1)
+        self.gate = Gate(self.store, self.clock, rng, grace=self.grace)
+        self.queue, self.ready = RefQueue(self.queue_size), ReadyQueue(self.budget)
+        belt = Belt(self.queue, self.ready, self.store, self.gate, self.clock, rng)
+        self.routes = Routes(belt)
+        self.routes.reconcile(self.plans())
+        identity = Identity(self.owner, lambda other: other in self.gone)
+        tenancy = Tenancy(self.store, self.gate, "me@outlook.example", identity, self.clock, life=self.life)
+        settings = DestinationSettings(self.settle_window, self.times.record_ttl, drain_timeout=5.0)
+        self.destination = Destination("outlook", self.outlook, belt, self.routes, tenancy, settings)
+
+    def plans(self) -> list[RoutePlan]:
+        return [RoutePlan(route, id(box), lambda box=box: box, self.times) for route, box in self.boxes.items()]  # type: ignore[misc]
+
+    def watch(self, route: Route) -> Watch:
+        return self.routes.watches[route.key]
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[asyncio.Task[None]]:
+        """The destination at work; cancelled at the end, as by kill -9, unless it was stopped."""
+        task = asyncio.create_task(self.destination.run())
+        try:
+            await breathe()
+            yield task
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def die(self, task: asyncio.Task[None]) -> None:
+        """End without a chance to tidy up: even the lease stays."""
+        self.destination._tenancy._lease = None
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def bench_of(*routes: Route, **settings: object) -> Bench:
+    """A bench with an empty mailbox for each route."""
+    clock = settings.pop("clock", None) or VirtualClock()
+    assert isinstance(clock, VirtualClock)
+    outlook = settings.pop("outlook", None) or FakeOutlook(clock)
+    boxes = {route: FakeMailbox(clock) for route in routes or (a_route(),)}
+    return Bench(clock, outlook, boxes, **settings)  # type: ignore[arg-type]

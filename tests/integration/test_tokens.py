@@ -1,0 +1,227 @@
+"""RefreshingTokens against a real HTTP server that misbehaves in every way tokens endpoints do (R21)."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+from urllib.parse import parse_qs
+
+import httpx
+import pytest
+import structlog
+
+from mailsyncd.auth import grant
+from mailsyncd.auth.grant import token_client
+from mailsyncd.auth.keeper import FileTokenKeeper, MemoryKeeper, TokenKeeper
+from mailsyncd.auth.tokens import RefreshingTokens
+from mailsyncd.errors import MailsyncError, RouteBlocked, Throttled, Transient
+from mailsyncd.model import Account, AuthKind, Secret
+from mailsyncd.observe import logs
+from mailsyncd.observe.clock import SystemClock
+
+CONFIGURED = "configured-canary-refresh"
+GOOD = b'{"access_token": "access-canary", "expires_in": 3600, "token_type": "Bearer"}'
+SILENCE = b""
+
+
+def http(status: str, body: bytes = b"", *headers: str) -> bytes:
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Connection: close", *headers, "", ""]
+    return "\r\n".join(lines).encode() + body
+
+
+@dataclass
+class TokenServer:
+    """Sends `answers` in turn, the last one for ever, byte for byte; SILENCE keeps the caller waiting."""
+
+    answers: list[bytes]
+    url: str = ""
+    forms: list[dict[str, str]] = field(default_factory=list)
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+            length = int(head.partition("content-length:")[2].split()[0])
+            form = parse_qs((await reader.readexactly(length)).decode())
+            self.forms.append({name: values[0] for name, values in form.items()})
+            answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+            self.asked.set()
+            if answer is SILENCE:
+                await reader.read()
+            writer.write(answer)
+            await writer.drain()
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+
+@asynccontextmanager
+async def token_server(*answers: bytes) -> AsyncIterator[TokenServer]:
+    server = TokenServer(list(answers))
+    listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+    server.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/token"
+    async with listener:
+        yield server
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    async with token_client() as made:
+        yield made
+
+
+def tokens(
+    server: TokenServer, client: httpx.AsyncClient, keeper: TokenKeeper | None = None, **changes: Any
+) -> RefreshingTokens:
+    given: dict[str, Any] = {
+        "user": "me@example.org",
+        "kind": AuthKind.OAUTH,
+        "client_id": "client",
+        "refresh_token": Secret(CONFIGURED),
+        "token_url": server.url,
+    }
+    account = Account(**(given | changes))
+    return RefreshingTokens(account, keeper or MemoryKeeper(), client, clock=SystemClock(), rng=Random(1))
+
+
+async def test_twenty_parallel_callers_cost_one_request(client: httpx.AsyncClient) -> None:
+    async with token_server(http("200 OK", GOOD)) as server:
+        source = tokens(server, client)
+        assert set(await asyncio.gather(*(source.token() for _ in range(20)))) == {"access-canary"}
+    assert len(server.forms) == 1
+    assert server.forms[0]["refresh_token"] == CONFIGURED
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (http("400 Bad Request", b'{"error": "invalid_grant"}'), RouteBlocked),
+        (http("401 Unauthorized", b'{"error": "invalid_client"}'), RouteBlocked),
+        (http("429 Too Many Requests", b"", "Retry-After: 17"), Throttled),
+        (http("500 Internal Server Error"), Transient),
+        (http("200 OK", b"<html>sign in to the hotel's network</html>"), Transient),
+        (http("302 Found", b"", "Location: http://127.0.0.1:1/elsewhere"), Transient),
+        (http("200 OK", b'{"token_type": "Bearer"}'), Transient),
+        (http("200 OK", b'{"access_token": "' + b"x" * 100_000 + b'"}'), Transient),
+        (http("200 OK", b"\x1f\x8bnot gzip", "Content-Encoding: gzip"), Transient),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n" + GOOD, Transient),
+        (b"220 smtp.example.org ESMTP\r\n", Transient),
+        (b"\r\n", Transient),
+    ],
+    ids=["dead grant", "bad client", "throttled", "broken", "html", "redirect", "no token", "huge", "gzip",
+         "cut short", "not http", "hung up"],
+)  # fmt: skip
+async def test_each_fault_has_its_error(
+    client: httpx.AsyncClient, answer: bytes, error: type[MailsyncError]
+) -> None:
+    async with token_server(answer) as server:
+        with pytest.raises(error, match=r"^me@example\.org: ") as raised:
+            await tokens(server, client).token()
+    assert type(raised.value) is error
+    assert "canary" not in str(raised.value)
+    assert len(server.forms) == 1
+
+
+async def test_retry_after_reaches_the_caller(client: httpx.AsyncClient) -> None:
+    async with token_server(http("429 Too Many Requests", b"", "Retry-After: 17")) as server:
+        with pytest.raises(Throttled) as raised:
+            await tokens(server, client).token()
+    assert raised.value.pause == 17
+
+
+async def test_an_endpoint_that_says_nothing_has_a_deadline(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grant, "EXCHANGE_DEADLINE", 0.05)
+    async with token_server(SILENCE) as server:
+        with pytest.raises(Transient, match="did not answer in time"):
+            await tokens(server, client).token()
+
+
+async def test_an_endpoint_that_trickles_has_the_same_deadline(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grant, "EXCHANGE_DEADLINE", 0.2)
+
+    async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n")
+        try:
+            while not await asyncio.sleep(0.02, writer.transport.is_closing()):
+                writer.write(b"{")
+                await writer.drain()
+        except OSError:
+            pass
+        finally:
+            writer.close()
+
+    listener = await asyncio.start_server(trickle, "127.0.0.1", 0)
+    async with listener:
+        url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/"
+        with pytest.raises(Transient, match="did not answer in time"):
+            await tokens(TokenServer([], url), client).token()
+
+
+async def test_an_endpoint_that_is_not_there_is_tried_again_later(client: httpx.AsyncClient) -> None:
+    async with token_server(GOOD) as server:
+        pass
+    with pytest.raises(Transient, match="could not be asked"):
+        await tokens(server, client).token()
+
+
+async def test_a_cancelled_caller_leaves_the_way_free_for_the_next(client: httpx.AsyncClient) -> None:
+    async with token_server(SILENCE, http("200 OK", GOOD)) as server:
+        source = tokens(server, client)
+        impatient = asyncio.create_task(source.token())
+        await server.asked.wait()
+        impatient.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await impatient
+        assert await source.token() == "access-canary"
+
+
+async def test_a_rotated_refresh_token_outlives_the_process(
+    client: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    rotated = json.dumps({"access_token": "one", "refresh_token": "rotated"}).encode()
+    async with token_server(http("200 OK", rotated), http("200 OK", GOOD)) as server:
+        assert await tokens(server, client, FileTokenKeeper(tmp_path / "t")).token() == "one"
+        assert await tokens(server, client, FileTokenKeeper(tmp_path / "t")).token() == "access-canary"
+    assert [form["refresh_token"] for form in server.forms] == [CONFIGURED, "rotated"]
+
+
+@pytest.fixture
+def log_stream() -> Iterator[io.StringIO]:
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    stream = io.StringIO()
+    yield stream
+    root.handlers[:], root.level = before
+    logging.captureWarnings(False)
+    structlog.reset_defaults()
+
+
+@pytest.mark.parametrize("answer", [http("200 OK", GOOD), http("400 No", b'{"error": "invalid_grant"}')])
+async def test_at_the_most_talkative_level_no_token_is_logged(
+    client: httpx.AsyncClient, log_stream: io.StringIO, answer: bytes
+) -> None:
+    logs.configure("debug", "json", log_stream, "run")
+    async with token_server(answer) as server:
+        source = tokens(server, client, client_secret=Secret("client-canary"))
+        try:
+            await source.token()
+        except RouteBlocked:
+            structlog.get_logger().exception("route.blocked")
+    written = log_stream.getvalue()
+    assert written
+    assert "canary" not in written
+    assert "httpx" not in written
+    assert "httpcore" not in written
