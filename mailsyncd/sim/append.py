@@ -100,7 +100,7 @@ def _objection(raw: bytes, personality: Personality) -> str | None:
     limit = personality.max_body_line
     if limit is not None and any(len(line) > limit for line in raw.split(b"\r\n")):
         return personality.long_line
-    return None
+    return personality.objection(raw) if personality.objection else None
 
 
 COMMANDS = {"APPEND": Command(append, AFTER_SIGN_IN, admit, commit)}

@@ -45,9 +45,9 @@ class Channel:
         *,
         bytewise: bool = False,
     ) -> None:
-        self.limits = limits
-        self.received = 0
-        self.sent = 0
+        self._limits = limits
+        self._received = 0
+        self._sent = 0
         self._reader = reader
         self._writer = writer
         self._note = note
@@ -61,6 +61,13 @@ class Channel:
 
     def resume(self) -> None:
         self._speaking.set()
+
+    def cut_after(self, *, received: int | None, sent: int | None) -> None:
+        """Cut the connection so many bytes from now."""
+        self._limits = Limits(
+            None if received is None else self._received + received,
+            None if sent is None else self._sent + sent,
+        )
 
     def note(self, text: str) -> None:
         """Write down a line of the client's, as it may be shown."""
@@ -84,8 +91,8 @@ class Channel:
     async def literal(self, size: int) -> bytes:
         """Exactly `size` bytes; a cut that falls within them is made at its very byte."""
         await self._speaking.wait()
-        limit = self.limits.received
-        room = size if limit is None else limit - self.received
+        limit = self._limits.received
+        room = size if limit is None else limit - self._received
         try:
             data = await self._reader.readexactly(min(size, max(room, 0)))
         except (asyncio.IncompleteReadError, OSError) as error:
@@ -104,11 +111,11 @@ class Channel:
     async def send(self, answer: bytes) -> None:
         """Send whole lines. Raises Cut if the connection is gone or is to be cut within them."""
         await self._speaking.wait()
-        limit = self.limits.sent
-        cut = limit is not None and self.sent + len(answer) >= limit
-        data = answer[: limit - self.sent] if cut and limit is not None else answer
+        limit = self._limits.sent
+        cut = limit is not None and self._sent + len(answer) >= limit
+        data = answer[: limit - self._sent] if cut and limit is not None else answer
         self._note("S", without_literals(answer).rstrip("\r\n"))
-        self.sent += len(data)
+        self._sent += len(data)
         try:
             async with asyncio.timeout(_WRITE_SECONDS):
                 await self._write(data)
@@ -147,8 +154,8 @@ class Channel:
         raise Cut
 
     def _count_received(self, size: int) -> None:
-        self.received += size
-        if self.limits.received is not None and self.received >= self.limits.received:
+        self._received += size
+        if self._limits.received is not None and self._received >= self._limits.received:
             self.abort()
             raise Cut
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from mailsyncd.sim.mailstore import MailboxExists, StoredMailbox
+from mailsyncd.sim.mailstore import MailboxExists, NoSuchMailbox, StoredMailbox
 from mailsyncd.sim.session import AFTER_SIGN_IN, WITH_MAILBOX, Command, Refused, Session
 from mailsyncd.sim.wire import BadSyntax, Cursor, decode_name, quote_name
 
@@ -85,6 +85,8 @@ async def _open(session: Session, cursor: Cursor, *, read_only: bool) -> str:
     cursor.end()
     session.deselect()
     box = session.signed_in().mailbox(name)
+    if "\\Noselect" in box.attributes:
+        raise NoSuchMailbox(name)
     session.select(box, read_only=read_only)
     await session.send(*_opening(session, box, read_only=read_only))
     command, code = ("EXAMINE", "READ-ONLY") if read_only else ("SELECT", "READ-WRITE")

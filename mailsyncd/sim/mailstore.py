@@ -7,8 +7,7 @@ Messages are frozen; a change of flags replaces one. UIDs only ever rise within 
 from __future__ import annotations
 
 import bisect
-from asyncio import Event
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from operator import attrgetter
@@ -41,14 +40,15 @@ class StoredMessage:
 
 @dataclass(eq=False, slots=True)
 class StoredMailbox:
-    """A mailbox: messages by rising UID. Every change sets the event of each watcher."""
+    """A mailbox: messages by rising UID. Watchers are called with the UID of each that changes."""
 
     name: str
     uidvalidity: int
     uidnext: int = 1
     attributes: tuple[str, ...] = ()
     modseq: int = 1
-    watchers: set[Event] = field(default_factory=set)
+    unreadable: set[int] = field(default_factory=set)  # UIDs whose bodies can't be fetched (A34)
+    watchers: set[Callable[[int], None]] = field(default_factory=set)
     _messages: list[StoredMessage] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -66,7 +66,7 @@ class StoredMailbox:
         stored = replace(message, uid=self.uidnext)
         self.uidnext += 1
         self._messages.append(stored)
-        self._tell()
+        self._tell(stored.uid)
         return stored
 
     def set_flags(self, uid: int, flags: Iterable[str]) -> StoredMessage | None:
@@ -76,7 +76,7 @@ class StoredMailbox:
         changed = replace(self._messages[at], flags=frozenset(flags))
         if changed != self._messages[at]:
             self._messages[at] = changed
-            self._tell()
+            self._tell(uid)
         return changed
 
     def remove(self, uid: int) -> StoredMessage | None:
@@ -84,24 +84,26 @@ class StoredMailbox:
         if at is None:
             return None
         gone = self._messages.pop(at)
-        self._tell()
+        self._tell(uid)
         return gone
 
     def renumber(self, uidvalidity: int, first_uid: int = 1) -> None:
         """A new UIDVALIDITY: every message gets a new UID, none keeps its old one."""
         self.uidvalidity = uidvalidity
+        old = [message.uid for message in self._messages]
         self._messages = [replace(message, uid=first_uid + n) for n, message in enumerate(self._messages)]
         self.uidnext = first_uid + len(self._messages)
-        self._tell()
+        for uid in {*old, *range(first_uid, self.uidnext)}:
+            self._tell(uid)
 
     def _index(self, uid: int) -> int | None:
         at = bisect.bisect_left(self._messages, uid, key=attrgetter("uid"))
         return at if at < len(self._messages) and self._messages[at].uid == uid else None
 
-    def _tell(self) -> None:
+    def _tell(self, uid: int) -> None:
         self.modseq += 1
-        for event in self.watchers:
-            event.set()
+        for watcher in self.watchers:
+            watcher(uid)
 
 
 class Account:

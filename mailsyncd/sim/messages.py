@@ -57,8 +57,14 @@ def _fetch(*, by_uid: bool) -> Handler:
             items.insert(0, Item("UID"))
         if session.personality.uid_comes_last:
             items.sort(key=lambda item: (item.label == "UID", item.section is None))
-        for number, message in view.chosen(numbers, by_uid=by_uid):
-            await _fetch_one(session, view, number, message, items)
+        wants_body = any(item.section is not None for item in items)
+        unreadable = view.mailbox.unreadable if wants_body else set()
+        chosen = list(view.chosen(numbers, by_uid=by_uid))
+        for number, message in chosen:
+            if message.uid not in unreadable:
+                await _fetch_one(session, view, number, message, items)
+        if any(message.uid in unreadable for _, message in chosen):
+            raise Refused("NO Some messages could not be FETCHed (Failure)")
         return session.words.done("FETCH")
 
     return fetch

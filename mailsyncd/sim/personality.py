@@ -83,6 +83,7 @@ class Personality:
     too_big: str = "NO Maximum size of appendable message has been exceeded"
     max_body_line: int | None = None
     long_line: str = "BAD Command Error. 10"
+    objection: Callable[[bytes], str | None] | None = field(default=None, repr=False)  # to a body (B36)
     max_command_line: int = 65_536
     rewrite: Callable[[bytes], bytes] | None = field(default=None, repr=False)
     bytewise: bool = False  # answers go out one byte at a time

@@ -29,6 +29,7 @@ _FLAG_KEYS = {
 }
 _HEADER_KEYS = frozenset({"FROM", "TO", "CC", "BCC", "SUBJECT"})
 _RAW_TERM = re.compile(r'(-?)(?:([a-z0-9]+):)?("[^"]*"|\S+)')
+_FOLD = re.compile(rb"\r?\n(?=[ \t])")
 _DEEPEST = 20
 
 
@@ -148,8 +149,10 @@ class SearchKeys:
 
 
 def _header_has(message: StoredMessage, name: bytes, wanted: bytes) -> bool:
-    found = section(message.raw, "HEADER.FIELDS", (name,)).rstrip(b"\r\n")
-    return bool(found) and wanted in found.partition(b":")[2].lower()
+    """Whether one of the fields of that name, unfolded, contains `wanted` (lower case)."""
+    unfolded = _FOLD.sub(b"", section(message.raw, "HEADER.FIELDS", (name,)))
+    fields = (line.partition(b":") for line in unfolded.splitlines())
+    return any(colon and wanted in value.lower() for _, colon, value in fields)
 
 
 def gmail_query(query: str, zone: tzinfo) -> Callable[[StoredMessage], bool]:
@@ -194,5 +197,10 @@ def _bytes(value: str) -> int:
 
 
 def _slashed(value: str) -> datetime:
-    year, month, day_ = (int(part) for part in re.split(r"[/-]", value))
-    return datetime(year, month, day_, tzinfo=UTC)
+    found = re.fullmatch(r"(\d{4})[/-](\d{1,2})[/-](\d{1,2})", value)
+    try:
+        if found:
+            return datetime(int(found[1]), int(found[2]), int(found[3]), tzinfo=UTC)
+    except ValueError as error:
+        raise BadSyntax("bad date") from error
+    raise BadSyntax("bad date")

@@ -52,6 +52,7 @@ class ImapServer:
         self.port = port
         self.accepted = 0
         self.most_at_once = 0
+        self.turns_away = False  # new connections are ended before the greeting
         self.backend = Backend(
             personality, clock, Random(seed), tokens=tokens, passwords=passwords, later=self._later
         )
@@ -152,11 +153,17 @@ class ImapServer:
     def clear_faults(self) -> None:
         self.backend.script.clear()
         self._next_limits.clear()
+        self.turns_away = False
         self.speak()
 
     def cut_next(self, *, received: int | None = None, sent: int | None = None) -> None:
         """The next connection is cut at exactly this byte of what comes in, or of what goes out."""
         self._next_limits.append(Limits(received, sent))
+
+    def cut(self, user: str | None = None, *, received: int | None = None, sent: int | None = None) -> None:
+        """Open connections (all, or one user's) are cut after so many more bytes, in or out."""
+        for session in self._of(user):
+            session.channel.cut_after(received=received, sent=sent)
 
     def drop_all(self, user: str | None = None) -> int:
         """End connections without a word (all, or one user's). Returns how many."""
@@ -195,6 +202,9 @@ class ImapServer:
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
         number = self.accepted
+        if self.turns_away:
+            writer.transport.abort()
+            return
 
         def note(side: Side, text: str) -> None:
             self._transcript.extend(Line(number, side, line) for line in text.split("\r\n"))

@@ -125,10 +125,11 @@ class Session:
             await self._reply(line.split(b" ")[0][:40].decode("latin-1") or "*", self.words.unknown)
             return
         fault = self.backend.script.strike(request.name, self.account.user if self.account else None)
-        if fault is not None and await self._struck_before(fault, request, line):
+        if fault is not None and await self._was_struck_before(fault, request, line):
             return
         try:
-            arguments = await self._arguments(request, line)
+            async with asyncio.timeout(_AUTOLOGOUT_SECONDS):
+                arguments = await self._arguments(request, line)
         except BadSyntax as error:
             await self._reply(request.tag, f"BAD {error}")
             return
@@ -176,7 +177,7 @@ class Session:
 
     # ------------------------------------------------------------ the faults
 
-    async def _struck_before(self, fault: Fault, request: Request, line: bytes) -> bool:
+    async def _was_struck_before(self, fault: Fault, request: Request, line: bytes) -> bool:
         """Faults that keep the command from being carried out. True if this one did."""
         match fault.act:
             case Act.REFUSE:
@@ -292,9 +293,10 @@ class Session:
         """The client's next line; what happens to the mailbox meanwhile is pushed at once."""
         reading = asyncio.create_task(self.channel.line(self.personality.max_command_line))
         try:
-            while not reading.done():
-                await self._tell_news(expunges=True)
-                await self._changed_or(reading)
+            async with asyncio.timeout(_AUTOLOGOUT_SECONDS):
+                while not reading.done():
+                    await self._tell_news(expunges=True)
+                    await self._changed_or(reading)
             return await reading
         finally:
             await _ended(reading)

@@ -23,10 +23,11 @@ class MailboxView:
         self.changed = Event()
         self._uids = [message.uid for message in mailbox]
         self._flags = {message.uid: message.flags for message in mailbox}
-        mailbox.watchers.add(self.changed)
+        self._touched: set[int] = set()
+        mailbox.watchers.add(self._touch)
 
     def close(self) -> None:
-        self.mailbox.watchers.discard(self.changed)
+        self.mailbox.watchers.discard(self._touch)
 
     def __len__(self) -> int:
         return len(self._uids)
@@ -37,18 +38,21 @@ class MailboxView:
         return self._uids[-1] if self._uids else 0
 
     def news(self, *, expunges: bool = True) -> list[str]:
-        """The untagged lines that bring this session up to date, and it is then."""
+        """The untagged lines that bring this session up to date. Expunges may have to wait."""
+        touched, self._touched = sorted(self._touched), set()
         self.changed.clear()
-        present = {message.uid: message for message in self.mailbox}
-        lines: list[str] = []
-        if expunges:
-            lines += self._expunged(present)
-        known = len(self._uids)
-        last = self._uids[-1] if self._uids else 0
-        self._uids += [uid for uid in present if uid > last]
-        if len(self._uids) > known:
+        present = [message for uid in touched if (message := self.mailbox.find(uid))]
+        gone = [uid for uid in touched if uid in self._flags and self.mailbox.find(uid) is None]
+        if gone and not expunges:
+            self._touched.update(gone)
+            self.changed.set()
+        lines = self._expunged(gone) if expunges else []
+        new = [message for message in present if message.uid not in self._flags]
+        lines += [line for message in present if (line := self._reflagged(message))]
+        if new:
+            self._uids += [message.uid for message in new]
+            self._flags.update((message.uid, message.flags) for message in new)
             lines.append(f"* {len(self._uids)} EXISTS")
-        lines += self._reflagged(present)
         return lines
 
     def noticed(self, message: StoredMessage) -> None:
@@ -74,21 +78,23 @@ class MailboxView:
             if message is not None:
                 yield index + 1, message
 
-    def _expunged(self, present: dict[int, StoredMessage]) -> list[str]:
+    def _touch(self, uid: int) -> None:
+        self._touched.add(uid)
+        self.changed.set()
+
+    def _expunged(self, gone: list[int]) -> list[str]:
         """From the top down, so that no number shifts under another."""
         lines = []
-        for index in range(len(self._uids) - 1, -1, -1):
-            if self._uids[index] not in present:
-                lines.append(f"* {index + 1} EXPUNGE")
-                self._flags.pop(self._uids.pop(index), None)
+        for uid in reversed(gone):
+            index = bisect.bisect_left(self._uids, uid)
+            del self._uids[index], self._flags[uid]
+            lines.append(f"* {index + 1} EXPUNGE")
         return lines
 
-    def _reflagged(self, present: dict[int, StoredMessage]) -> list[str]:
-        lines = []
-        for index, uid in enumerate(self._uids):
-            message = present.get(uid)
-            if message is None or self._flags.get(uid, message.flags) == message.flags:
-                continue
-            lines.append(f"* {index + 1} FETCH (UID {uid} FLAGS ({' '.join(sorted(message.flags))}))")
-        self._flags = {uid: present[uid].flags for uid in self._uids if uid in present}
-        return lines
+    def _reflagged(self, message: StoredMessage) -> str | None:
+        """The line about flags that this session has not been told of."""
+        if self._flags.get(message.uid, message.flags) == message.flags:
+            return None
+        self._flags[message.uid] = message.flags
+        number = bisect.bisect_left(self._uids, message.uid) + 1
+        return f"* {number} FETCH (UID {message.uid} FLAGS ({' '.join(sorted(message.flags))}))"

@@ -6,9 +6,11 @@ import asyncio
 import io
 import json
 import logging
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -17,6 +19,11 @@ from urllib.parse import parse_qs
 import httpx
 import pytest
 import structlog
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from mailsyncd.auth import grant
 from mailsyncd.auth.grant import token_client
@@ -225,3 +232,57 @@ async def test_at_the_most_talkative_level_no_token_is_logged(
     assert "canary" not in written
     assert "httpx" not in written
     assert "httpcore" not in written
+
+
+# ------------------------------------------------------------------------- TLS
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A key and a certificate for localhost, signed by itself, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path = tmp_path_factory.mktemp("tls") / "localhost.pem"
+    path.write_bytes(private + made.public_bytes(Encoding.PEM))
+    return path
+
+
+@asynccontextmanager
+async def tls_token_server(certificate: Path, *answers: bytes) -> AsyncIterator[TokenServer]:
+    server = TokenServer(list(answers))
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(certificate)
+    listener = await asyncio.start_server(server.serve, "127.0.0.1", 0, ssl=tls)
+    server.url = f"https://localhost:{listener.sockets[0].getsockname()[1]}/token"
+    async with listener:
+        yield server
+
+
+async def test_a_server_that_cannot_prove_who_it_is_gets_no_token(
+    client: httpx.AsyncClient, certificate: Path
+) -> None:
+    async with tls_token_server(certificate, http("200 OK", GOOD)) as server:
+        with pytest.raises(Transient, match="CERTIFICATE_VERIFY_FAILED"):
+            await tokens(server, client).token()
+    assert server.forms == []
+
+
+async def test_a_configured_authority_is_trusted_for_its_own_names_only(certificate: Path) -> None:
+    async with (
+        tls_token_server(certificate, http("200 OK", GOOD)) as server,
+        token_client(certificate) as client,
+    ):
+        assert await tokens(server, client).token() == "access-canary"
+        with pytest.raises(Transient, match="CERTIFICATE_VERIFY_FAILED"):
+            await tokens(server, client, token_url=server.url.replace("localhost", "127.0.0.1")).token()
+    assert len(server.forms) == 1

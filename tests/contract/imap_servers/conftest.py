@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import os
+import ssl
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
@@ -16,7 +18,7 @@ from imap_targets import SIMULATORS, Connected, Target
 from raw_imap import RawImap
 
 from mailsyncd.observe.clock import SystemClock
-from mailsyncd.sim import ImapServer, TokenEndpoint
+from mailsyncd.sim import ImapServer, OutlookServer, TokenEndpoint
 
 _INTEGRATION = Path(__file__).parents[2] / "integration"
 _numbers = count(1)
@@ -62,6 +64,12 @@ async def tokens() -> AsyncIterator[TokenEndpoint]:
 
 
 @pytest.fixture
+async def outlook(tokens: TokenEndpoint) -> AsyncIterator[OutlookServer]:
+    async with OutlookServer(SystemClock(), tokens=tokens) as server:
+        yield server
+
+
+@pytest.fixture
 async def signed_in(tokens: TokenEndpoint) -> AsyncIterator[Connected]:
     """Connect to a simulator and sign in with a token of the endpoint's."""
     connections: list[RawImap] = []
@@ -76,3 +84,23 @@ async def signed_in(tokens: TokenEndpoint) -> AsyncIterator[Connected]:
     yield connect
     for imap in connections:
         await imap.close()
+
+
+@pytest.fixture(scope="session")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """A context to serve with as localhost, and one that trusts it."""
+    directory = tmp_path_factory.mktemp("tls")
+    key, certificate = directory / "key.pem", directory / "cert.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
+            *("-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"),
+            *("-keyout", str(key), "-out", str(certificate)),
+        ],
+        check=True,
+        capture_output=True,
+        timeout=30,
+    )
+    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    serving.load_cert_chain(certificate, key)
+    return serving, ssl.create_default_context(cafile=str(certificate))

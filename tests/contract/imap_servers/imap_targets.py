@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from raw_imap import RawImap
 
 from mailsyncd.sim import GmailServer, ImapServer, OutlookServer, PlainServer
+
+ME = "me@outlook.example"
+MAIL = b"Subject: one\r\nMessage-ID: <one@example.org>\r\n\r\nbody\r\n"
 
 Connected = Callable[[ImapServer, str], Awaitable[RawImap]]
 
@@ -42,3 +46,14 @@ SIMULATORS: dict[str, type[GmailServer] | type[OutlookServer] | type[PlainServer
     "outlook": OutlookServer,
     "plain": PlainServer,
 }
+
+
+def bodies(server: ImapServer, mailbox: str = "INBOX") -> list[bytes]:
+    """What the simulator holds for ME."""
+    return [message.raw for message in server.messages(ME, mailbox)]
+
+
+async def cut_off(imap: RawImap) -> None:
+    """Return when the connection has ended without another word, by reset or in order."""
+    with suppress(ConnectionError):
+        assert await imap.response() == b""

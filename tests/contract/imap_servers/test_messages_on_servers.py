@@ -6,12 +6,11 @@ import re
 from datetime import datetime
 
 import pytest
-from imap_targets import Target
+from imap_targets import MAIL, Target
 from raw_imap import RawImap, literal
 
 from mailsyncd.sim.corpus import corpus
 
-MAIL = b"Subject: one\r\nMessage-ID: <one@example.org>\r\n\r\nbody\r\n"
 UID = re.compile(rb"UID (\d+)")
 
 
@@ -227,6 +226,20 @@ async def test_what_another_connection_expunges_is_announced_by_noop(server: Tar
     await other.ok(b"EXPUNGE")
     assert len((await watcher.ok(b"NOOP")).lines(rb"\* \d+ EXPUNGE")) == 2
     assert uids((await watcher.ok(b"UID FETCH 1:* (UID)")).lines(rb"\* 1 FETCH.*")) == [3]
+
+
+async def test_message_numbers_do_not_shift_under_a_fetch_by_number(server: Target) -> None:
+    watcher, other = await server(), await server()
+    for _ in range(3):
+        await other.append(b"INBOX", MAIL)
+    await watcher.ok(b"EXAMINE INBOX")
+    await other.ok(b"SELECT INBOX")
+    await other.ok(b"UID STORE 1 +FLAGS (\\Deleted)")
+    await other.ok(b"EXPUNGE")
+    answer = await watcher.ok(b"FETCH 3 (UID)")
+    assert uids(answer.lines(rb"\* 3 FETCH.*")) == [3]
+    assert not answer.lines(rb"\* \d+ EXPUNGE")
+    assert len((await watcher.ok(b"NOOP")).lines(rb"\* 1 EXPUNGE")) == 1
 
 
 async def test_a_command_inside_idle_is_bad(server: Target) -> None:

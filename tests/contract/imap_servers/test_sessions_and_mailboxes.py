@@ -6,9 +6,7 @@ import base64
 import re
 
 import pytest
-from imap_targets import Target
-
-MAIL = b"Subject: one\r\nMessage-ID: <one@example.org>\r\n\r\nbody\r\n"
+from imap_targets import MAIL, Target
 
 
 async def test_the_greeting_is_an_untagged_ok(server: Target) -> None:

@@ -1,0 +1,133 @@
+"""Table: what a server replied, or what the network did -> errors.*.
+
+The one place where texts of servers are looked at. The order of the rows matters: the first
+that fits decides.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from mailsyncd.errors import (
+    AuthRejected,
+    ConnectionLost,
+    DestinationFull,
+    FailureKind,
+    MailsyncError,
+    MessageRejected,
+    RouteBlocked,
+    Throttled,
+    Transient,
+)
+from mailsyncd.imap.responses import Status
+
+LONGEST_PAUSE = 300.0  # seconds: a server's number is believed up to here, then we ask again (R27)
+BANDWIDTH_PAUSE = 3600.0  # Gmail's daily limits last for hours (A24, A25)
+CROWDED_PAUSE = 120.0  # too many connections: others must go first (A11)
+UNSAID_PAUSE = 60.0
+
+
+class During(Enum):
+    """What was being done when the server refused."""
+
+    SIGN_IN = auto()
+    OPEN = auto()
+    READ = auto()
+    APPEND = auto()
+    OTHER = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    pattern: re.Pattern[str]
+    make: Callable[[str, Status], MailsyncError]
+    during: frozenset[During] = frozenset(During)
+
+
+_BACKOFF = re.compile(r"backoff time:\s*(-?\d+)", re.IGNORECASE)
+
+
+def _throttled(why: str, status: Status) -> MailsyncError:
+    """B50: the number is in milliseconds; absurd ones are cut to what can be waited for."""
+    said = _BACKOFF.search(status.text)
+    pause = UNSAID_PAUSE if said is None else int(said[1][:15]) / 1000
+    return Throttled(why, min(max(pause, 1.0), LONGEST_PAUSE))
+
+
+def _pause(seconds: float) -> Callable[[str, Status], MailsyncError]:
+    return lambda why, _: Throttled(why, seconds)
+
+
+def _row(pattern: str, make: Callable[[str, Status], MailsyncError], *during: During) -> Row:
+    return Row(re.compile(pattern, re.IGNORECASE), make, frozenset(during) or frozenset(During))
+
+
+def _rejected(kind: FailureKind) -> Callable[[str, Status], MailsyncError]:
+    return lambda why, _: MessageRejected(why, kind)
+
+
+def _plain(error: type[MailsyncError]) -> Callable[[str, Status], MailsyncError]:
+    return lambda why, _: error(why)
+
+
+S, O, R, A = During.SIGN_IN, During.OPEN, During.READ, During.APPEND  # noqa: E741 - columns of the table
+TABLE = (
+    _row(r"suggested backoff|request is throttled", _throttled),
+    _row(r"too many simultaneous|too many connections|maximum number of connections", _pause(CROWDED_PAUSE)),
+    _row(r"\[overquota\].*bandwidth|bandwidth limits|exceeded command", _pause(BANDWIDTH_PAUSE)),
+    _row(
+        r"\[(toobig|limit)\]|maximum size of appendable|too (large|big)", _rejected(FailureKind.OVERSIZE), A
+    ),
+    _row(r"\[overquota\]|quota (exceeded|full)|mailbox (is )?full|over quota", _plain(DestinationFull), A),
+    _row(r"\[overquota\]", _pause(BANDWIDTH_PAUSE), S, O, R),
+    _row(r"line (is )?too long|line length", _rejected(FailureKind.LINE_TOO_LONG), A),
+    _row(r"\[(trycreate|nonexistent)\]", _plain(RouteBlocked)),
+    _row(
+        r"\[(unavailable|inuse|serverbug)\]|server unavailable|server busy|system error",
+        _plain(Transient),
+        S,
+        O,
+        A,
+    ),
+    _row(
+        r"webalert|web login required|not enabled for imap|imap access is disabled", _plain(RouteBlocked), S
+    ),
+    _row(r"lookup failed|invalid sasl argument", _plain(RouteBlocked), S),
+    _row(r"not connected", _plain(Transient)),
+    _row(r"folder name is reserved|invalid mailbox name|\[(cannot|noperm)\]", _plain(RouteBlocked), O),
+    _row(r"", _plain(AuthRejected), S),
+    _row(r"", _plain(RouteBlocked), O),
+    _row(r"", _rejected(FailureKind.SOURCE_UNREADABLE), R),
+)
+
+
+def refusal(where: str, status: Status, during: During = During.OTHER) -> MailsyncError:
+    """The error for a tagged NO or BAD. `where` names server and command, never their arguments."""
+    why = f"{where}: the server said {status.kind} {status.text}".rstrip()
+    for row in TABLE:
+        if during in row.during and row.pattern.search(status.text):
+            return row.make(why, status)
+    if during is During.APPEND and status.kind == "BAD":
+        return MessageRejected(why)  # B36: per message, and permanent
+    return Transient(why)
+
+
+def unreachable(where: str, error: Exception) -> MailsyncError:
+    """The error for a connection that could not be made. Nothing was sent over it."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return Transient(
+            f"{where}: its certificate is not to be trusted ({error.verify_message}); nothing was sent. "
+            "For a server of your own set ca_file"
+        )
+    if isinstance(error, ssl.SSLError):
+        return Transient(f"{where}: TLS failed ({error.reason or 'unknown reason'}); nothing was sent")
+    if isinstance(error, socket.gaierror):
+        return Transient(f"{where}: the host name can't be resolved ({error.strerror})")
+    if isinstance(error, TimeoutError):
+        return Transient(f"{where}: no connection within the time allowed")
+    return ConnectionLost(f"{where}: {getattr(error, 'strerror', None) or type(error).__name__}")

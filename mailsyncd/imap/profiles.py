@@ -1,0 +1,66 @@
+"""How a destination wants to be driven, by its host; each key can be overridden by the user."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum
+
+
+class Literals(Enum):
+    """How APPEND's body goes out. AUTO: without waiting, where a probe has shown that to be safe."""
+
+    AUTO = "auto"
+    SYNCHRONISING = "sync"
+    PLUS = "plus"
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """`window` in messages, `window_bytes` and `max_message` in bytes, `per_second` in messages."""
+
+    name: str
+    literals: Literals = Literals.AUTO
+    window: int = 32
+    window_bytes: int = 16 * 1024 * 1024
+    per_second: float | None = None
+    max_message: int | None = None
+    confirms_login: bool = False
+
+
+# A refused body sent early would be read as commands (B29, B33); four messages a second is what
+# others have found to be safe (B52); the size is what this service takes at least (B38). A login
+# may succeed and everything after it fail, so it is tried at once (B5).
+MICROSOFT = Profile(
+    "microsoft",
+    literals=Literals.SYNCHRONISING,
+    window=8,
+    per_second=4.0,
+    max_message=35_000_000,
+    confirms_login=True,
+)
+OTHER = Profile("other")
+
+_MICROSOFT_HOSTS = ("outlook.office365.com", "outlook.office.com", "imap-mail.outlook.com", "outlook.com")
+
+
+def choose(
+    host: str,
+    *,
+    literals: str | None = None,
+    window: int | None = None,
+    per_second: float | None = None,
+    max_message: int | None = None,
+) -> Profile:
+    """The profile of a host, with what the user set instead. `per_second` 0 means no pace."""
+    name = host.lower().rstrip(".")
+    known = any(name == one or name.endswith("." + one) for one in _MICROSOFT_HOSTS)
+    profile = MICROSOFT if known else OTHER
+    if literals is not None and Literals(literals) is not Literals.AUTO:
+        profile = replace(profile, literals=Literals(literals))
+    if window is not None:
+        profile = replace(profile, window=window)
+    if per_second is not None:
+        profile = replace(profile, per_second=per_second or None)
+    if max_message is not None:
+        profile = replace(profile, max_message=max_message)
+    return profile

@@ -1,0 +1,178 @@
+"""Bytes -> responses: IMAP's lines and literals, read incrementally and without I/O.
+
+Linear in the bytes fed, whatever their cut; nothing recurses; every length has a limit.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+LONGEST_LINE = 16 * 1024 * 1024  # a UID SEARCH over two million messages
+DEEPEST = 64  # parentheses within each other; BODYSTRUCTURE, which we never ask for, has the deepest
+
+_LITERAL = re.compile(rb"~?\{(\d{1,20})\+?\}$")
+_STATUS = re.compile(rb"(?:\*|[^\s*+]+) (?:OK|NO|BAD|BYE|PREAUTH)(?: |$)", re.IGNORECASE)
+
+
+class HostileInput(Exception):
+    """The server sent what no client can take: the connection has to end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One response: texts and literals in turn (`parts[1::2]` are literals), ends of line removed."""
+
+    parts: tuple[bytes, ...]
+
+    @property
+    def text(self) -> bytes:
+        return self.parts[0]
+
+    @property
+    def size(self) -> int:
+        return sum(map(len, self.parts))
+
+
+class ResponseReader:
+    """feed() it what arrives; it gives the responses that are complete."""
+
+    def __init__(self, *, max_literal: int, max_line: int = LONGEST_LINE) -> None:
+        self._max_literal = max_literal
+        self._max_line = max_line
+        self._line = bytearray()
+        self._parts: list[bytes] = []
+        self._literal = bytearray()
+        self._missing: int | None = None
+
+    def feed(self, data: bytes) -> Iterator[Response]:
+        """Yields each response that `data` completes. Raises HostileInput."""
+        position = 0
+        while position < len(data) or self._missing == 0:
+            if self._missing is not None:
+                position = self._take_literal(data, position)
+                continue
+            end = data.find(b"\n", position)
+            if end < 0:
+                self._keep(data[position:])
+                return
+            self._keep(data[position:end])
+            position = end + 1
+            if response := self._end_line():
+                yield response
+
+    def _keep(self, piece: bytes) -> None:
+        if len(self._line) + len(piece) > self._max_line:
+            raise HostileInput(f"a line of more than {self._max_line:,} bytes")
+        self._line += piece
+
+    def _end_line(self) -> Response | None:
+        line = bytes(self._line[:-1] if self._line.endswith(b"\r") else self._line)
+        self._line.clear()
+        self._parts.append(line)
+        # Text for people may end in {5} and mean nothing by it.
+        is_text = len(self._parts) == 1 and (line.startswith(b"+") or _STATUS.match(line))
+        literal = None if is_text else _LITERAL.search(line, max(0, len(line) - 24))
+        if literal is None:
+            response = Response(tuple(self._parts))
+            self._parts.clear()
+            return response
+        size = int(literal[1])
+        if size > self._max_literal:
+            raise HostileInput(f"a literal of {size:,} bytes; the limit is {self._max_literal:,}")
+        self._parts[-1] = line[: literal.start()]
+        self._missing = size
+        return None
+
+    def _take_literal(self, data: bytes, position: int) -> int:
+        piece = data[position : position + (self._missing or 0)]
+        self._literal += piece
+        self._missing = (self._missing or 0) - len(piece)
+        if self._missing == 0:
+            self._parts.append(bytes(self._literal))
+            self._literal = bytearray()
+            self._missing = None
+        return position + len(piece)
+
+
+# ---------------------------------------------------------------------- values
+
+Value = bytes | None | list["Value"]
+
+_TOKEN = re.compile(
+    rb"""\s+ | (?P<open>\() | (?P<close>\))
+       | "(?P<quoted>(?:[^"\\]|\\.)*)"
+       | (?P<atom>[^\s()"\[]+(?:\[[^\]]*\](?:<\d+>)?)? | \[[^\]]*\] | . )""",
+    re.VERBOSE | re.DOTALL,
+)
+_ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
+
+
+def values(response: Response) -> list[Value]:
+    """The response as nested lists of atoms and strings; NIL is None.
+
+    Takes what servers send: unbalanced parentheses end where the response ends. Raises
+    HostileInput when they go too deep.
+    """
+    stack: list[list[Value]] = [[]]
+    for n, part in enumerate(response.parts):
+        if n % 2:
+            stack[-1].append(part)
+            continue
+        for match in _TOKEN.finditer(part):
+            kind = match.lastgroup
+            if kind == "open":
+                if len(stack) >= DEEPEST:
+                    raise HostileInput(f"parentheses more than {DEEPEST} deep")
+                inner: list[Value] = []
+                stack[-1].append(inner)
+                stack.append(inner)
+            elif kind == "close":
+                if len(stack) > 1:
+                    stack.pop()
+            elif kind == "quoted":
+                stack[-1].append(_ESCAPED.sub(rb"\1", match["quoted"]))
+            elif kind == "atom":
+                atom = match["atom"]
+                stack[-1].append(None if atom.upper() == b"NIL" else atom)
+    return stack[0]
+
+
+def pairs(items: Sequence[Value]) -> dict[bytes, Value]:
+    """FETCH items, STATUS items: name (upper case) -> value, in whatever order they came."""
+    found: dict[bytes, Value] = {}
+    for name, value in zip(items[::2], items[1::2], strict=False):
+        if isinstance(name, bytes):
+            found[name.upper()] = value
+    return found
+
+
+_CODE = re.compile(rb"\[([A-Za-z0-9-]+)(?: ([^\]]*))?\]")
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """OK, NO, BAD, BYE or PREAUTH, with its response code (upper case) and the text for people."""
+
+    kind: str
+    code: str
+    argument: str
+    text: str
+
+
+def status_of(line: bytes) -> Status:
+    """Of the part of a status response that follows its tag or star."""
+    kind, _, rest = line.partition(b" ")
+    code = _CODE.match(rest)
+    return Status(
+        kind.decode("ascii", "replace").upper(),
+        code[1].decode("ascii").upper() if code else "",
+        (code[2] or b"").decode("utf-8", "replace") if code else "",
+        printable(rest),
+    )
+
+
+def printable(text: bytes, most: int = 200) -> str:
+    """What a server said, fit for a log line."""
+    return "".join(c if c.isprintable() else "?" for c in text[: most * 4].decode("utf-8", "replace"))[:most]
