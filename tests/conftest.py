@@ -11,7 +11,9 @@ import pytest
 def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No variable that mailsyncd or the AWS SDK would read leaks in from outside."""
     for name in list(os.environ):
-        if name.startswith(("MAILSYNCD_DAEMON", "MAILSYNCD_STATE", "MAILSYNCD_OUTLOOK", "AWS_", "MS_", "GMAIL_")):
+        if name.startswith(
+            ("MAILSYNCD_DAEMON", "MAILSYNCD_STATE", "MAILSYNCD_OUTLOOK", "AWS_", "MS_", "GMAIL_")
+        ):
             monkeypatch.delenv(name)
     for name in ("OUTLOOK_EMAIL", "SYNC_ROUTES_JSON", "DYNAMODB_TABLE", "DYNAMODB_ENDPOINT_URL", "LOG_LEVEL"):
         monkeypatch.delenv(name, raising=False)

@@ -21,7 +21,9 @@ from mailsyncd.model import START_ALL, Route
 from mailsyncd.ports import StateStore
 from mailsyncd.state.memory import MemoryStore
 
-TIMES = RouteSettings(sweep_interval=300, uidvalidity_window=86_400, record_ttl=90 * 86_400, max_message=10_000)
+TIMES = RouteSettings(
+    sweep_interval=300, uidvalidity_window=86_400, record_ttl=90 * 86_400, max_message=10_000
+)
 
 
 def a_route(gmail: str = "ann@gmail.example", folder: str = "Gmail/ann", **fields: object) -> Route:
@@ -58,7 +60,9 @@ class Bench:
         self.destination = Destination("outlook", self.outlook, belt, self.routes, tenancy, settings)
 
     def plans(self) -> list[RoutePlan]:
-        return [RoutePlan(route, id(box), lambda box=box: box, self.times) for route, box in self.boxes.items()]  # type: ignore[misc]
+        return [
+            RoutePlan(route, id(box), lambda box=box: box, self.times) for route, box in self.boxes.items()
+        ]  # type: ignore[misc]
 
     def watch(self, route: Route) -> Watch:
         return self.routes.watches[route.key]

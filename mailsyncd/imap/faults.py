@@ -125,7 +125,9 @@ def unreachable(where: str, error: Exception) -> MailsyncError:
             "For a server of your own set ca_file"
         )
     if isinstance(error, ssl.SSLError):
-        return Transient(f"{where}: TLS failed ({error.reason or 'unknown reason'}); nothing was sent")
+        return Transient(
+            f"{where}: TLS failed ({getattr(error, 'reason', None) or 'unknown reason'}); nothing was sent"
+        )
     if isinstance(error, socket.gaierror):
         return Transient(f"{where}: the host name can't be resolved ({error.strerror})")
     if isinstance(error, TimeoutError):

@@ -148,7 +148,9 @@ class GmailSession:
         separator, prefix = "/", ""
         if "/" in mailbox:
             reply = await self._session.command("LIST", '""', '""', wants=("LIST",))
-            separator = _separator(reply.untagged) or separator
+            for response in reply.untagged:
+                found = self._session.values(response)
+                separator = _text(found[3]) if len(found) >= 5 else separator
         name = quoted(to_server(mailbox, separator, prefix))
         await self._session.command("EXAMINE", name, during=During.OPEN)
         self._connection.state = "SELECTED"
@@ -211,10 +213,9 @@ class GmailSession:
 
     async def _listings(self, chosen: str) -> list[Listing]:
         items = "UID RFC822.SIZE INTERNALDATE" + (" X-GM-MSGID X-GM-THRID" if self._has_gm else "")
-        reply = await self._session.command(
-            "UID FETCH", chosen, f"({items})", wants=("FETCH",), during=During.OTHER
-        )
-        return [listing for one in reply.untagged if (listing := _listing(fetched(one)))]
+        reply = await self._session.command("UID FETCH", chosen, f"({items})", wants=("FETCH",))
+        found = (_listing(items_of(self._session.values(one))) for one in reply.untagged)
+        return [listing for listing in found if listing]
 
     # --------------------------------------------------------------------- read
 
@@ -316,8 +317,12 @@ def _ranges(uids: Sequence[int]) -> Iterator[str]:
 
 
 def fetched(response: Response) -> dict[bytes, Value]:
-    """The items of an untagged FETCH; empty for what is not one."""
-    found = values(response)
+    """The items of an untagged FETCH. May raise HostileInput, which ends a receiving connection."""
+    return items_of(values(response))
+
+
+def items_of(found: list[Value]) -> dict[bytes, Value]:
+    """The items of a FETCH response; empty for what is not one."""
     if len(found) >= 4 and isinstance(found[3], list):
         return pairs(found[3])
     return {}
@@ -362,9 +367,5 @@ def _uids(responses: Sequence[Response]) -> list[int]:
     ]
 
 
-def _separator(responses: Sequence[Response]) -> str | None:
-    for response in responses:
-        found = values(response)
-        if len(found) >= 5 and isinstance(found[3], bytes):
-            return found[3].decode("utf-8", "replace")
-    return None
+def _text(value: Value) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else ""

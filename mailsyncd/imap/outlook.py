@@ -106,6 +106,7 @@ class OutlookSession:
         self._exists = 0
         self._gone = asyncio.Event()
         self._opening = asyncio.Lock()
+        self._naming = asyncio.Lock()
         self._connection.heard = self._heard
 
     @property
@@ -156,9 +157,10 @@ class OutlookSession:
         self._session.accept(again, "CREATE", During.OPEN)
 
     async def _names(self) -> tuple[str, str]:
-        if self._namespace is None:
-            self._namespace = await self._session.separator()
-        return self._namespace
+        async with self._naming:
+            if self._namespace is None:
+                self._namespace = await self._session.separator()
+            return self._namespace
 
     async def _name(self, folder: str) -> str:
         prefix, separator = await self._names()

@@ -13,10 +13,10 @@ import structlog
 from aioimaplib.aioimaplib import arguments_rfs2971, quoted
 
 from mailsyncd import __version__
-from mailsyncd.errors import AuthRejected, RouteBlocked, Transient
+from mailsyncd.errors import AuthRejected, ConnectionLost, RouteBlocked, Transient
 from mailsyncd.imap.faults import During, refusal
 from mailsyncd.imap.protocol import Argument, Connection, Literal, Reply, connect
-from mailsyncd.imap.responses import Response, Value, pairs, printable, status_of, values
+from mailsyncd.imap.responses import HostileInput, Response, Value, pairs, printable, status_of, values
 from mailsyncd.model import Endpoint, Mailbox, Secret
 from mailsyncd.ports import TokenSource
 
@@ -88,6 +88,14 @@ class Session:
         self._learn_from_code(reply.status.code, reply.status.argument)
         self.throttled = "[THROTTLED]" in reply.status.text  # A26: announced inside an OK
         return reply
+
+    def values(self, response: Response) -> list[Value]:
+        """The response's values. Raises ConnectionLost, and ends the connection, if it is hostile."""
+        try:
+            return values(response)
+        except HostileInput as hostile:
+            self.connection.fail(f"the server sent {hostile}")
+            raise ConnectionLost(str(self.connection.lost)) from hostile
 
     # ------------------------------------------------------------------ sign-in
 
@@ -176,7 +184,7 @@ class Session:
         items = "(MESSAGES UIDNEXT UIDVALIDITY)"
         reply = await self.command("STATUS", _mailbox(mailbox), items, wants=("STATUS",), during=During.OPEN)
         for response in reply.untagged:
-            *_, inner = values(response)
+            *_, inner = self.values(response)
             if isinstance(inner, list):
                 found = pairs(inner)
                 return Mailbox(
@@ -191,13 +199,13 @@ class Session:
         if self.has("NAMESPACE"):
             reply = await self.command("NAMESPACE", wants=("NAMESPACE",))
             for response in reply.untagged:
-                found = values(response)[2:3]
+                found = self.values(response)[2:3]
                 first = found[0][0] if found and isinstance(found[0], list) and found[0] else None
                 if isinstance(first, list) and len(first) >= 2:
                     return _text(first[0]), _text(first[1])
         reply = await self.command("LIST", '""', '""', wants=("LIST",))
         for response in reply.untagged:
-            found = values(response)
+            found = self.values(response)
             if len(found) >= 5:
                 return "", _text(found[3])
         return "", "/"

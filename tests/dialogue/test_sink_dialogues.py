@@ -1,0 +1,299 @@
+"""Destinations with manners of their own: literals, pipelines, refusals, folders, the tail."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import pytest
+from scripts import BASIC, Line, served, sink
+
+from mailsyncd.errors import ConnectionLost, DestinationFull, MessageRejected, RouteBlocked, Sent, Throttled
+from mailsyncd.imap.profiles import choose
+from mailsyncd.model import Appended
+
+WHEN = "17-Jul-2019 09:40:08 +0000"
+AUTO = choose("localhost")
+
+
+async def signed_in(line: Line, capabilities: str = BASIC) -> None:
+    await line.greet(capabilities)
+    await names(line)
+
+
+async def names(line: Line) -> None:
+    """Where the first folder is named, the separator is asked for."""
+    tag = await line.expect('LIST "" ""')
+    line.say('* LIST (\\Noselect) "/" ""', f"{tag} OK")
+
+
+async def take_append(line: Line, *, plus: bool = False) -> tuple[str, bytes, str]:
+    """One APPEND with its literal, waited for or not: its tag, the body, the line."""
+    tag, rest = await line.get()
+    size = int(re.search(r"\{(\d+)\+?\}$", rest)[1])  # type: ignore[index]
+    assert rest.endswith("+}") is plus
+    if not plus:
+        line.say("+ go on")
+    body = await line.literal(size)
+    assert await line.reader.readuntil(b"\r\n") == b"\r\n"
+    return tag, body, rest
+
+
+async def test_an_append_carries_the_very_bytes_the_date_and_no_flag() -> None:
+    async def script(line: Line) -> None:
+        await signed_in(line)
+        tag, body, rest = await take_append(line)
+        assert body == b"a\r\n.\r\n\x00\xffb"
+        assert rest == 'APPEND "Gmail/ann" "17-Jul-2019 09:40:08 +0000" {9}'
+        line.say(f"{tag} OK [APPENDUID 3 9] done")
+        tag, _, rest = await take_append(line)
+        assert "(\\Seen)" in rest
+        line.say(f"{tag} OK done")
+        await line.until_closed()
+
+    async with served(script) as port, sink(port).session() as session:
+        assert await session.append("Gmail/ann", b"a\r\n.\r\n\x00\xffb", WHEN, seen=False) == Appended(3, 9)
+        assert await session.append("Gmail/ann", b"x", WHEN, seen=True) == Appended(None, None)
+
+
+async def test_overlapping_appends_each_get_their_own_answer() -> None:
+    bodies = [b"first", b"second", b"third"]
+
+    async def script(line: Line) -> None:
+        await signed_in(line)
+        taken = [await take_append(line) for _ in bodies]
+        assert [body for _, body, _ in taken] == bodies
+        line.say(f"{taken[2][0]} OK [APPENDUID 3 30] .", f"{taken[1][0]} BAD Command Argument Error. 11")
+        line.say(f"{taken[0][0]} OK [APPENDUID 3 10] .")
+        await line.until_closed()
+
+    async with served(script) as port, sink(port).session() as session:
+        got = await asyncio.gather(
+            *(session.append("F", body, WHEN, seen=False) for body in bodies), return_exceptions=True
+        )
+    assert got[0] == Appended(3, 10)
+    assert isinstance(got[1], MessageRejected)
+    assert got[2] == Appended(3, 30)
+
+
+async def test_a_refusal_instead_of_the_plus_keeps_the_body_back_and_disturbs_nobody() -> None:
+    attack = b"X1 DELETE INBOX\r\n" * 3
+
+    async def script(line: Line) -> None:
+        await signed_in(line)
+        tag = await line.expect("APPEND")
+        line.say(f"{tag} NO Request is throttled. Suggested Backoff Time: 2000 milliseconds")
+        tag, body, _ = await take_append(line)
+        assert body == b"next"
+        line.say(f"{tag} OK")
+        await line.until_closed()
+
+    async with served(script) as port, sink(port).session() as session:
+        first = asyncio.create_task(session.append("F", attack, WHEN, seen=False))
+        second = asyncio.create_task(session.append("F", b"next", WHEN, seen=False))
+        with pytest.raises(Throttled) as caught:
+            await first
+        assert caught.value.pause == 2.0
+        assert await second == Appended(None, None)
+
+
+@pytest.mark.parametrize(
+    ("cut_at", "sent"), [("line", Sent.NOTHING), ("plus", Sent.NOTHING), ("body", Sent.EVERYTHING)]
+)
+async def test_a_cut_tells_whether_the_message_can_have_arrived(cut_at: str, sent: Sent) -> None:
+    async def script(line: Line) -> None:
+        await signed_in(line)
+        if cut_at == "line":
+            return
+        await line.expect("APPEND")
+        if cut_at == "body":
+            line.say("+ go on")
+            await line.literal(5)
+
+    async with served(script) as port, sink(port).session() as session:
+        with pytest.raises(ConnectionLost) as caught:
+            await session.append("F", b"12345", WHEN, seen=False)
+        assert caught.value.sent is sent
+        assert session.lost
+
+
+async def test_a_cut_in_the_middle_of_a_large_body_left_nothing() -> None:
+    async def script(line: Line) -> None:
+        await signed_in(line)
+        await line.expect("APPEND")
+        line.say("+ go on")
+        await line.literal(1000)
+        line.writer.transport.abort()
+
+    async with served(script) as port, sink(port).session() as session:
+        with pytest.raises(ConnectionLost) as caught:
+            await session.append("F", b"x" * 60_000_000, WHEN, seen=False)
+        assert caught.value.sent is Sent.NOTHING
+
+
+async def probe(line: Line, *, honoured: bool) -> None:
+    """The connection on which literals are tried out."""
+    await line.greet(f"{BASIC} LITERAL+")
+    tag, rest = await line.get()
+    assert re.fullmatch(r'APPEND "mailsyncd-probe-\w+" \{\d+\+\}', rest)
+    line.say(f"{tag} NO [TRYCREATE] no such mailbox")
+    if honoured:
+        await line.literal(int(rest.split("{")[1].rstrip("+}")))
+        await line.reader.readuntil(b"\r\n")
+    else:
+        tag, _ = await line.get()
+        line.say(f"{tag} BAD Command Error. 10")
+    await line.until_closed()
+
+
+async def test_early_literals_are_used_where_the_probe_shows_that_they_are_safe() -> None:
+    async def script(line: Line) -> None:
+        await signed_in(line, f"{BASIC} LITERAL+")
+        tag, body, _ = await take_append(line, plus=True)
+        line.say(f"{tag} OK [APPENDUID 3 9] {len(body)}")
+        await line.until_closed()
+
+    async with served(lambda line: probe(line, honoured=True), script) as port:
+        async with sink(port, AUTO).session() as session:
+            assert await session.append("F", b"x" * 300_000, WHEN, seen=False) == Appended(3, 9)
+
+
+async def test_early_literals_are_not_used_where_the_server_reads_them_as_commands() -> None:
+    async def script(line: Line) -> None:
+        await signed_in(line, f"{BASIC} LITERAL+")
+        tag, _, _ = await take_append(line)
+        line.say(f"{tag} OK")
+        await line.until_closed()
+
+    async with served(lambda line: probe(line, honoured=False), script) as port:
+        async with sink(port, AUTO).session() as session:
+            assert await session.append("F", b"x", WHEN, seen=False) == Appended(None, None)
+
+
+async def test_a_microsoft_host_gets_waiting_literals_whatever_it_offers() -> None:
+    async def script(line: Line) -> None:
+        await line.greet(f"{BASIC} LITERAL+ NAMESPACE")
+        tag = await line.expect("NAMESPACE")
+        line.say('* NAMESPACE (("" "/")) NIL NIL', f"{tag} OK")
+        tag = await line.expect("NAMESPACE")
+        line.say('* NAMESPACE (("" "/")) NIL NIL', f"{tag} OK")
+        tag, _, _ = await take_append(line)
+        line.say(f"{tag} OK")
+        await line.until_closed()
+
+    async with served(script) as port, sink(port, choose("outlook.office365.com")).session() as session:
+        assert await session.append("F", b"x", WHEN, seen=False) == Appended(None, None)
+
+
+async def test_authenticated_but_not_connected_is_a_failed_login() -> None:
+    async def script(line: Line) -> None:
+        await line.greet(f"{BASIC} NAMESPACE")
+        tag = await line.expect("NAMESPACE")
+        line.say(f"{tag} BAD User is authenticated but not connected.")
+        await line.until_closed()
+
+    async with served(script) as port:
+        with pytest.raises(Exception, match="authenticated but not connected"):
+            async with sink(port, choose("outlook.office365.com")).session():
+                pass
+
+
+async def test_a_missing_folder_is_made_with_its_parents_in_the_servers_own_names() -> None:
+    async def script(line: Line) -> None:
+        await line.greet(f"{BASIC} NAMESPACE")
+        tag = await line.expect("NAMESPACE")
+        line.say('* NAMESPACE (("INBOX." ".")) NIL NIL', f"{tag} OK")
+        name = '"INBOX.Gmail.&AMk-t&AOk-"'
+        tag = await line.expect(f"STATUS {name} (")
+        line.say(f"{tag} NO [NONEXISTENT] no such mailbox")
+        tag = await line.expect(f"CREATE {name}")
+        line.say(f"{tag} NO parent missing")
+        tag = await line.expect('CREATE "INBOX.Gmail"')
+        line.say(f"{tag} OK")
+        tag = await line.expect(f"CREATE {name}")
+        line.say(f"{tag} OK")
+        tag = await line.expect(f"STATUS {name} (")
+        line.say(f"* STATUS {name} (UIDVALIDITY 3 MESSAGES 0 UIDNEXT 1)", f"{tag} OK")
+        await line.until_closed()
+
+    async with served(script) as port, sink(port).session() as session:
+        opened = await session.open("Gmail/Été", create=True)
+    assert (opened.uidvalidity, opened.uidnext) == (3, 1)
+
+
+async def test_a_missing_folder_that_may_not_be_made_is_a_clear_failure() -> None:
+    async def script(line: Line) -> None:
+        await signed_in(line)
+        tag = await line.expect("STATUS")
+        line.say(f"{tag} NO [NONEXISTENT] no such mailbox")
+        await line.until_closed()
+
+    async with served(script) as port, sink(port).session() as session:
+        with pytest.raises(RouteBlocked, match="create_folder is off"):
+            await session.open("Gmail/ann", create=False)
+
+
+async def test_a_reserved_name_is_a_clear_failure() -> None:
+    async def script(line: Line) -> None:
+        await signed_in(line)
+        tag = await line.expect("STATUS")
+        line.say(f"{tag} NO Mailbox doesn't exist")
+        for _ in range(1):
+            tag = await line.expect("CREATE")
+            line.say(f"{tag} NO Folder name is reserved")
+        await line.until_closed()
+
+    async with served(script) as port, sink(port).session() as session:
+        with pytest.raises(RouteBlocked, match="reserved"):
+            await session.open("Files", create=True)
+
+
+async def test_a_full_mailbox_is_not_the_messages_fault() -> None:
+    async def script(line: Line) -> None:
+        await signed_in(line)
+        tag, _, _ = await take_append(line)
+        line.say(f"{tag} NO [OVERQUOTA] mailbox full")
+        await line.until_closed()
+
+    async with served(script) as port, sink(port).session() as session:
+        with pytest.raises(DestinationFull):
+            await session.append("F", b"x", WHEN, seen=False)
+
+
+async def test_the_tail_is_read_by_uid_in_whatever_form_the_server_likes() -> None:
+    header = b"Message-ID:\r\n <a@b>\r\n\r\n"
+
+    async def script(line: Line) -> None:
+        await signed_in(line)
+        tag = await line.expect('EXAMINE "F"')
+        line.say("* 9 EXISTS", f"{tag} OK [READ-ONLY]")
+        tag = await line.expect("UID FETCH 7:* (UID INTERNALDATE BODY.PEEK[HEADER.FIELDS")
+        line.say(f'* 8 FETCH (BODY[HEADER.FIELDS ("MESSAGE-ID" "DATE" FROM SUBJECT)] {{{len(header)}}}')
+        line.writer.write(header)
+        line.say(' INTERNALDATE "17-Jul-2019 06:40:08 -0300" UID 7)')
+        line.say('* 3 FETCH (UID 6 INTERNALDATE "17-Jul-2019 06:40:08 -0300" BODY[HEADER] NIL)', f"{tag} OK")
+        await line.until_closed()
+
+    async with served(script) as port, sink(port).session() as session:
+        (seen,) = await session.tail("F", 7)
+    assert (seen.uid, seen.message_id, seen.received_at) == (7, "<a@b>", 1563356408.0)
+
+
+async def test_an_empty_folder_has_no_tail() -> None:
+    async def script(line: Line) -> None:
+        await signed_in(line)
+        tag = await line.expect("EXAMINE")
+        line.say("* 0 EXISTS", f"{tag} OK")
+        await line.until_closed()
+
+    async with served(script) as port, sink(port).session() as session:
+        assert await session.tail("F", 1) == []
+
+
+async def test_a_lost_connection_ends_the_rest() -> None:
+    async def script(line: Line) -> None:
+        await line.greet()
+
+    async with served(script) as port, sink(port).session() as session:
+        with pytest.raises(ConnectionLost):
+            await session.rest(600)

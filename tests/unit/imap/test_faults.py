@@ -1,0 +1,92 @@
+"""What servers say, and what becomes of it."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+
+import pytest
+
+from mailsyncd.errors import (
+    AuthRejected,
+    DestinationFull,
+    FailureKind,
+    MailsyncError,
+    MessageRejected,
+    RouteBlocked,
+    Throttled,
+    Transient,
+)
+from mailsyncd.imap.faults import During, refusal, unreachable
+from mailsyncd.imap.responses import status_of
+
+SAID = [
+    (During.SIGN_IN, "NO [AUTHENTICATIONFAILED] Invalid credentials (Failure)", AuthRejected),
+    (During.SIGN_IN, "NO AUTHENTICATE failed.", AuthRejected),
+    (During.SIGN_IN, "NO [ALERT] Too many simultaneous connections. (Failure)", Throttled),
+    (During.SIGN_IN, "NO [ALERT] Your account is not enabled for IMAP use.", RouteBlocked),
+    (During.SIGN_IN, "NO [ALERT] IMAP access is disabled for your domain.", RouteBlocked),
+    (During.SIGN_IN, "NO [WEBALERT https://example.com] Web login required.", RouteBlocked),
+    (During.SIGN_IN, "NO Lookup failed abc123", RouteBlocked),
+    (During.SIGN_IN, "NO [UNAVAILABLE] Temporary failure", Transient),
+    (During.OTHER, "BAD User is authenticated but not connected.", Transient),
+    (During.OPEN, "NO [NONEXISTENT] Unknown Mailbox: x (Failure)", RouteBlocked),
+    (During.OPEN, "NO Folder name is reserved", RouteBlocked),
+    (During.OPEN, "NO System Error (Failure)", Transient),
+    (During.READ, "NO Some messages could not be FETCHed (Failure)", MessageRejected),
+    (During.READ, "NO [OVERQUOTA] Account exceeded command or bandwidth limits.", Throttled),
+    (During.APPEND, "NO [TRYCREATE] no such mailbox", RouteBlocked),
+    (During.APPEND, "NO [OVERQUOTA] full", DestinationFull),
+    (During.APPEND, "NO Maximum size of appendable message has been exceeded", MessageRejected),
+    (During.APPEND, "BAD Command Argument Error. 11", MessageRejected),
+    (During.APPEND, "NO Server Unavailable. 15", Transient),
+    (During.APPEND, "NO something new", Transient),
+]
+
+
+@pytest.mark.parametrize(("during", "line", "expected"), SAID)
+def test_a_refusal_becomes_the_error_that_says_what_to_do(
+    during: During, line: str, expected: type[MailsyncError]
+) -> None:
+    error = refusal("host:993 (APPEND)", status_of(line.encode()), during)
+    assert type(error) is expected
+    assert str(error).startswith("host:993 (APPEND): the server said ")
+
+
+@pytest.mark.parametrize(
+    ("said", "pause"),
+    [
+        ("299961 milliseconds", 299.961),
+        ("1 milliseconds", 1.0),
+        ("1000000000000 milliseconds", 300.0),
+        ("-1 milliseconds", 1.0),
+        ("soon", 60.0),
+    ],
+)
+def test_the_servers_own_number_is_waited_within_reason(said: str, pause: float) -> None:
+    line = f"NO Request is throttled. Suggested Backoff Time: {said}"
+    error = refusal("host", status_of(line.encode()), During.APPEND)
+    assert isinstance(error, Throttled)
+    assert error.pause == pytest.approx(pause)
+
+
+def test_too_large_is_its_own_kind() -> None:
+    error = refusal("host", status_of(b"NO [TOOBIG] no"), During.APPEND)
+    assert isinstance(error, MessageRejected)
+    assert error.kind is FailureKind.OVERSIZE
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (socket.gaierror(-2, "Name or service not known"), "can't be resolved"),
+        (ConnectionRefusedError(111, "Connection refused"), "Connection refused"),
+        (TimeoutError(), "no connection within"),
+        (ssl.SSLError(1, "x"), "TLS failed"),
+    ],
+)
+def test_an_unreachable_server_is_named_with_the_reason(error: Exception, said: str) -> None:
+    found = unreachable("imap.example:993", error)
+    assert isinstance(found, Transient)
+    assert str(found).startswith("imap.example:993: ")
+    assert said in str(found)
