@@ -1,67 +1,87 @@
+"""The state store in memory: for tests, and for the rules to be seen at their plainest."""
+
 from __future__ import annotations
-from collections.abc import Sequence
-from dataclasses import replace
+
+from collections.abc import Iterable, Sequence
+
 from mailsyncd.errors import StateUnavailable
-from mailsyncd.model import *
+from mailsyncd.model import Counts, Event, Failure, Lease, Record, Status, Watermark
 from mailsyncd.ports import Refused
-from mailsyncd.model import Failure, Lease, Record, Watermark, Status, Counts, Event
+from mailsyncd.state import rules
+from mailsyncd.state.items import Item
+
+
+class DictTable:
+    """A rules.Table in a dict."""
+
+    def __init__(self) -> None:
+        self.items: dict[tuple[str, str], Item] = {}
+
+    def get(self, pk: str, sk: str) -> Item | None:
+        return self.items.get((pk, sk))
+
+    def put(self, pk: str, sk: str, item: Item) -> None:
+        self.items[pk, sk] = item
+
+    def query(self, pk: str, start: str, end: str) -> Iterable[Item]:
+        keys = sorted(sk for one, sk in self.items if one == pk and start <= sk < end)
+        return [self.items[pk, sk] for sk in keys]
 
 
 class MemoryStore:
+    """See ports.StateStore. `down` makes it unreachable."""
+
     def __init__(self) -> None:
-        self.w = {}; self.r = {}; self.m = {}; self.f = {}; self.l = {}
+        self._table = DictTable()
         self.down = False
-    async def open(self):
-        self._up()
-    def _up(self):
-        if self.down: raise StateUnavailable("down")
-    async def close(self): pass
-    async def watermark(self, route): self._up(); return self.w.get(route)
-    async def advance(self, route, new, *, expected):
-        self._up(); cur = self.w.get(route)
-        same = (cur is None) == (expected is None) and (cur is None or (cur.uidvalidity, cur.last_uid) == (expected.uidvalidity, expected.last_uid))
-        if same: self.w[route] = new
-        return same
-    async def claim(self, route, record):
-        self._up()
-        k = (route, record.uidvalidity, record.uid); cur = self.r.get(k)
-        if cur and cur.claimed_by == record.claimed_by: return None
-        if cur and cur.status is not Status.FAILED: return Refused(cur)
-        if record.gm_msgid:
-            p = self.m.get((route, record.gm_msgid))
-            if p and p != (record.uidvalidity, record.uid):
-                other = self.r.get((route, *p))
-                if other is None: return Refused(replace(record, uidvalidity=p[0], uid=p[1], status=Status.DONE))
-                if other.status is not Status.FAILED: return Refused(other)
-            self.m[(route, record.gm_msgid)] = (record.uidvalidity, record.uid)
-        self.r[k] = record
-        return None
-    async def adopt(self, route, record, new):
-        self._up(); k = (route, record.uidvalidity, record.uid); cur = self.r.get(k)
-        if cur and cur.status is Status.PENDING and cur.claimed_by in (record.claimed_by, new.claimed_by):
-            self.r[k] = new; return True
-        return False
-    async def finish(self, route, record, events=()):
-        self._up(); k = (route, record.uidvalidity, record.uid); cur = self.r.get(k)
-        if record.same_as or (cur and cur.claimed_by == record.claimed_by):
-            self.r[k] = record; return True
-        return False
-    async def fail(self, route, failure, claimed):
-        self._up(); self.f[(route, failure.uidvalidity, failure.uid)] = failure
-        if claimed: self.r[(route, claimed.uidvalidity, claimed.uid)] = replace(claimed, status=Status.FAILED)
-    async def records(self, route, uidvalidity, after=0):
-        self._up(); return sorted((r for (k, v, u), r in self.r.items() if k == route and v == uidvalidity and u > after), key=lambda r: r.uid)
-    async def delivered(self, route, dv, from_uid):
-        self._up(); return [r for (k, _, _), r in self.r.items() if k == route and r.status is Status.DONE and r.dest_uidvalidity == dv and (r.dest_uid is None or r.dest_uid >= from_uid)]
-    async def pending(self, route):
-        self._up(); return [r for (k, _, _), r in self.r.items() if k == route and r.status is Status.PENDING]
-    async def failures(self, route): return [f for (k, _, _), f in self.f.items() if k == route]
-    async def counts(self, route):
-        rs = [r for (k, _, _), r in self.r.items() if k == route]
-        return Counts(sum(r.status is Status.DONE for r in rs), sum(r.status is Status.PENDING for r in rs), len(await self.failures(route)))
-    async def lease(self, d): self._up(); return self.l.get(d)
-    async def put_lease(self, d, new, *, expected):
-        self._up(); cur = self.l.get(d)
-        if (cur and (cur.owner, cur.epoch, cur.beat)) == (expected and (expected.owner, expected.epoch, expected.beat)):
-            self.l[d] = new; return True
-        return False
+
+    @property
+    def table(self) -> DictTable:
+        if self.down:
+            raise StateUnavailable("the state store in memory is switched off")
+        return self._table
+
+    async def open(self) -> None:
+        self.table.items.get(("", ""))
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+    async def watermark(self, route: str) -> Watermark | None:
+        return rules.watermark(self.table, route)
+
+    async def advance(self, route: str, new: Watermark, *, expected: Watermark | None) -> bool:
+        return rules.advance(self.table, route, new, expected)
+
+    async def claim(self, route: str, record: Record) -> Refused | None:
+        return rules.claim(self.table, route, record)
+
+    async def adopt(self, route: str, record: Record, new: Record) -> bool:
+        return rules.adopt(self.table, route, record, new)
+
+    async def finish(self, route: str, record: Record, events: Sequence[Event] = ()) -> bool:
+        return rules.finish(self.table, route, record)
+
+    async def fail(self, route: str, failure: Failure, claimed: Record | None) -> None:
+        rules.fail(self.table, route, failure, claimed)
+
+    async def records(self, route: str, uidvalidity: int, after: int = 0) -> list[Record]:
+        return rules.records(self.table, route, uidvalidity, after)
+
+    async def delivered(self, route: str, dest_uidvalidity: int, from_uid: int) -> list[Record]:
+        return rules.delivered(rules.all_records(self.table, route), dest_uidvalidity, from_uid)
+
+    async def pending(self, route: str) -> list[Record]:
+        return [one for one in rules.all_records(self.table, route) if one.status is Status.PENDING]
+
+    async def failures(self, route: str) -> list[Failure]:
+        return rules.failures(self.table, route)
+
+    async def counts(self, route: str) -> Counts:
+        return rules.counts(rules.all_records(self.table, route), rules.failures(self.table, route))
+
+    async def lease(self, destination: str) -> Lease | None:
+        return rules.lease(self.table, destination)
+
+    async def put_lease(self, destination: str, new: Lease, *, expected: Lease | None) -> bool:
+        return rules.put_lease(self.table, destination, new, expected)

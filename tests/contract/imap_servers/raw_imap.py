@@ -41,7 +41,11 @@ class RawImap:
     @classmethod
     async def connect(cls, host: str, port: int) -> RawImap:
         imap = cls(*await asyncio.open_connection(host, port, limit=2**20))
-        imap.greeting = await imap.response()
+        try:
+            imap.greeting = await imap.response()
+        except ConnectionError:
+            await imap.close()
+            raise
         return imap
 
     async def close(self) -> None:

@@ -139,7 +139,9 @@ async def test_a_server_can_turn_everyone_away_and_come_back(
 ) -> None:
     outlook.turns_away = True
     with suppress(ConnectionError):
-        assert (await RawImap.connect("127.0.0.1", outlook.port)).greeting == b""
+        imap = await RawImap.connect("127.0.0.1", outlook.port)
+        assert imap.greeting == b""
+        await imap.close()
     outlook.clear_faults()
     await (await signed_in(outlook, ME)).ok(b"NOOP")
 

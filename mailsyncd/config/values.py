@@ -1,0 +1,83 @@
+"""The configuration as the rest of mailsyncd sees it: frozen values, checked, with no library behind
+them. Times are in seconds, sizes in bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Literal
+
+from mailsyncd.model import Account, Endpoint, Route
+
+LogFormat = Literal["auto", "json", "text"]
+Literals = Literal["auto", "sync", "plus"]
+
+
+class Backend(Enum):
+    SQLITE = "sqlite"
+    DYNAMODB = "dynamodb"
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonSettings:
+    """[daemon]"""
+
+    socket: Path
+    sweep_interval: float = 300.0
+    log_level: str = "info"
+    log_format: LogFormat = "auto"
+    idle_renewal: float = 540.0
+    poll_interval: float = 30.0
+    settle_window: float = 90.0
+    max_message_size: int = 150_000_000
+    memory_budget: int = 64 * 1024 * 1024
+    queue_size: int = 1000
+    drain_timeout: float = 20.0
+    uidvalidity_window: float = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class StateSettings:
+    """[state]"""
+
+    path: Path
+    backend: Backend = Backend.SQLITE
+    table: str = "mailsyncd"
+    region: str | None = None
+    endpoint_url: str | None = None
+    record_ttl: float = 90 * 86_400.0
+    grace: float = 60.0
+    lease: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationSettings:
+    """[outlook], or one of [[destinations]]"""
+
+    name: str
+    endpoint: Endpoint
+    account: Account
+    max_message_size: int | None = None
+    literals: Literals | None = None
+    window: int | None = None
+    per_second: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RouteSettings:
+    """One of [[routes]]"""
+
+    route: Route
+    endpoint: Endpoint
+    account: Account
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """All of it."""
+
+    daemon: DaemonSettings
+    state: StateSettings
+    destinations: tuple[DestinationSettings, ...]
+    routes: tuple[RouteSettings, ...]

@@ -1,0 +1,174 @@
+"""Records, watermarks, failures and leases as items: keys and plain attributes, the same in every store.
+
+Keys are the table of docs/architecture.md. UIDs are zero-padded, so that a query by key reads
+them in order. Attributes that are None are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mailsyncd.errors import FailureKind
+from mailsyncd.model import Claimant, Failure, Lease, Record, Status, Watermark
+
+Item = dict[str, Any]
+
+WATERMARK = "WATERMARK"
+LEASE = "LEASE"
+UID_DIGITS = 10  # of 2**32 - 1
+
+
+def uid_key(uidvalidity: int, uid: int) -> str:
+    return f"UID#{uidvalidity:0{UID_DIGITS}d}#{uid:0{UID_DIGITS}d}"
+
+
+def uid_prefix(uidvalidity: int) -> str:
+    return f"UID#{uidvalidity:0{UID_DIGITS}d}#"
+
+
+def message_key(gm_msgid: str) -> str:
+    return f"MSG#{gm_msgid}"
+
+
+def failure_key(uidvalidity: int, uid: int) -> str:
+    return f"FAIL#{uidvalidity:0{UID_DIGITS}d}#{uid:0{UID_DIGITS}d}"
+
+
+def destination_key(destination: str) -> str:
+    return f"DEST#{destination}"
+
+
+def _without_none(**attributes: Any) -> Item:
+    return {name: value for name, value in attributes.items() if value is not None}
+
+
+def record_item(record: Record) -> Item:
+    return _without_none(
+        uidvalidity=record.uidvalidity,
+        uid=record.uid,
+        status=record.status.value,
+        epoch=record.claimed_by.epoch,
+        attempt=record.claimed_by.attempt,
+        claimed_at=record.claimed_at,
+        rfc822_sha256=record.sha256,
+        size=record.size,
+        internaldate=record.internaldate,
+        digest=record.digest,
+        message_id_header=record.message_id,
+        gm_msgid=record.gm_msgid,
+        dest_uidvalidity=record.dest_uidvalidity,
+        dest_uidnext=record.dest_uidnext,
+        dest_uid=record.dest_uid,
+        copied_at=record.copied_at,
+        ttl=record.expires_at,
+        same_as=f"{record.same_as[0]}/{record.same_as[1]}" if record.same_as else None,
+    )
+
+
+def record_of(item: Mapping[str, Any]) -> Record:
+    same = str(item["same_as"]).partition("/") if item.get("same_as") else None
+    return Record(
+        uidvalidity=int(item["uidvalidity"]),
+        uid=int(item["uid"]),
+        status=Status(item["status"]),
+        claimed_by=Claimant(int(item["epoch"]), str(item["attempt"])),
+        claimed_at=float(item["claimed_at"]),
+        sha256=str(item["rfc822_sha256"]),
+        size=int(item["size"]),
+        internaldate=str(item["internaldate"]),
+        digest=str(item["digest"]),
+        message_id=item.get("message_id_header"),
+        gm_msgid=item.get("gm_msgid"),
+        dest_uidvalidity=_integer(item.get("dest_uidvalidity")),
+        dest_uidnext=_integer(item.get("dest_uidnext")),
+        dest_uid=_integer(item.get("dest_uid")),
+        copied_at=None if item.get("copied_at") is None else float(item["copied_at"]),
+        expires_at=_integer(item.get("ttl")),
+        same_as=(int(same[0]), int(same[2])) if same else None,
+    )
+
+
+def pointer_item(record: Record) -> Item:
+    """MSG#: which UID record stands for this message."""
+    return {"uidvalidity": record.uidvalidity, "uid": record.uid}
+
+
+def pointed(item: Mapping[str, Any]) -> tuple[int, int]:
+    return int(item["uidvalidity"]), int(item["uid"])
+
+
+def watermark_item(watermark: Watermark) -> Item:
+    return _without_none(
+        uidvalidity=watermark.uidvalidity,
+        last_uid=watermark.last_uid,
+        updated_at=watermark.updated_at,
+        backlog_until=watermark.backlog_until,
+        since=watermark.since,
+        rescan_of=watermark.rescan_of,
+    )
+
+
+def watermark_of(item: Mapping[str, Any]) -> Watermark:
+    return Watermark(
+        int(item["uidvalidity"]),
+        int(item["last_uid"]),
+        float(item["updated_at"]),
+        int(item.get("backlog_until", 0)),
+        None if item.get("since") is None else float(item["since"]),
+        _integer(item.get("rescan_of")),
+    )
+
+
+def failure_item(failure: Failure) -> Item:
+    return _without_none(
+        uidvalidity=failure.uidvalidity,
+        uid=failure.uid,
+        kind=failure.kind.value,
+        last_error=failure.error,
+        retry_count=failure.retry_count,
+        updated_at=failure.updated_at,
+        next_attempt_at=failure.next_attempt_at,
+        size=failure.size,
+        resolved=failure.resolved,
+        ttl=failure.expires_at,
+    )
+
+
+def failure_of(item: Mapping[str, Any]) -> Failure:
+    return Failure(
+        int(item["uidvalidity"]),
+        int(item["uid"]),
+        FailureKind(item["kind"]),
+        str(item["last_error"]),
+        int(item["retry_count"]),
+        float(item["updated_at"]),
+        None if item.get("next_attempt_at") is None else float(item["next_attempt_at"]),
+        int(item.get("size", 0)),
+        bool(item.get("resolved", False)),
+        _integer(item.get("ttl")),
+    )
+
+
+def lease_item(lease: Lease) -> Item:
+    return {
+        "owner": lease.owner,
+        "epoch": lease.epoch,
+        "beat": lease.beat,
+        "life": lease.life,
+        "renewed_at": lease.renewed_at,
+    }
+
+
+def lease_of(item: Mapping[str, Any]) -> Lease:
+    return Lease(
+        str(item["owner"]),
+        int(item["epoch"]),
+        int(item["beat"]),
+        float(item["life"]),
+        float(item["renewed_at"]),
+    )
+
+
+def _integer(value: Any) -> int | None:
+    return None if value is None else int(value)

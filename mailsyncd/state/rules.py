@@ -1,0 +1,156 @@
+"""The rules of the state store, on a plain table of items: what memory and SQLite share.
+
+A Table is asked and written synchronously, within a transaction of its owner's. DynamoDB says
+the same rules as condition expressions; the conformance suite holds them together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Protocol
+
+from mailsyncd.model import Counts, Failure, Lease, Record, Status, Watermark
+from mailsyncd.ports import Refused
+from mailsyncd.state import items
+from mailsyncd.state.items import Item
+
+
+class Table(Protocol):
+    """Items by partition key and sort key."""
+
+    def get(self, pk: str, sk: str) -> Item | None: ...
+
+    def put(self, pk: str, sk: str, item: Item) -> None: ...
+
+    def query(self, pk: str, start: str, end: str) -> Iterable[Item]:
+        """Items with start <= SK < end, in the order of SK."""
+
+
+def watermark(table: Table, route: str) -> Watermark | None:
+    item = table.get(route, items.WATERMARK)
+    return items.watermark_of(item) if item else None
+
+
+def advance(table: Table, route: str, new: Watermark, expected: Watermark | None) -> bool:
+    stored = watermark(table, route)
+    if _place(stored) not in (_place(expected), _place(new)):
+        return False
+    table.put(route, items.WATERMARK, items.watermark_item(new))
+    return True
+
+
+def _place(mark: Watermark | None) -> tuple[int, int] | None:
+    return (mark.uidvalidity, mark.last_uid) if mark else None
+
+
+def record_at(table: Table, route: str, uidvalidity: int, uid: int) -> Record | None:
+    item = table.get(route, items.uid_key(uidvalidity, uid))
+    return items.record_of(item) if item else None
+
+
+def claim(table: Table, route: str, record: Record) -> Refused | None:
+    there = record_at(table, route, record.uidvalidity, record.uid)
+    if there and there.claimed_by == record.claimed_by:
+        return None
+    if there and there.status is not Status.FAILED:
+        return Refused(there)
+    if record.gm_msgid is not None and (refused := _claim_message(table, route, record)):
+        return refused
+    table.put(route, items.uid_key(record.uidvalidity, record.uid), items.record_item(record))
+    return None
+
+
+def _claim_message(table: Table, route: str, record: Record) -> Refused | None:
+    """The pointer that says which UID stands for this message, if it is free for us."""
+    key = items.message_key(record.gm_msgid or "")
+    pointer = table.get(route, key)
+    if pointer and items.pointed(pointer) != (record.uidvalidity, record.uid):
+        uidvalidity, uid = items.pointed(pointer)
+        other = record_at(table, route, uidvalidity, uid)
+        if other is None:
+            return Refused(stand_in(record, uidvalidity, uid))
+        if other.status is not Status.FAILED:
+            return Refused(other)
+    table.put(route, key, items.pointer_item(record))
+    return None
+
+
+def stand_in(record: Record, uidvalidity: int, uid: int) -> Record:
+    """For a record that has expired: its message was copied, that is all that is left to know."""
+    return replace(record, uidvalidity=uidvalidity, uid=uid, status=Status.DONE)
+
+
+def adopt(table: Table, route: str, record: Record, new: Record) -> bool:
+    there = record_at(table, route, record.uidvalidity, record.uid)
+    if not there or there.status is not Status.PENDING:
+        return False
+    if there.claimed_by not in (record.claimed_by, new.claimed_by):
+        return False
+    table.put(route, items.uid_key(new.uidvalidity, new.uid), items.record_item(new))
+    return True
+
+
+def finish(table: Table, route: str, record: Record) -> bool:
+    there = record_at(table, route, record.uidvalidity, record.uid)
+    is_ours = there is not None and there.claimed_by == record.claimed_by
+    if not is_ours and (record.same_as is None or there is not None):
+        return False
+    table.put(route, items.uid_key(record.uidvalidity, record.uid), items.record_item(record))
+    return True
+
+
+def fail(table: Table, route: str, failure: Failure, claimed: Record | None) -> None:
+    table.put(route, items.failure_key(failure.uidvalidity, failure.uid), items.failure_item(failure))
+    if claimed is not None:
+        there = record_at(table, route, claimed.uidvalidity, claimed.uid)
+        if there and there.claimed_by == claimed.claimed_by and there.status is Status.PENDING:
+            key = items.uid_key(claimed.uidvalidity, claimed.uid)
+            table.put(route, key, items.record_item(replace(there, status=Status.FAILED)))
+
+
+def records(table: Table, route: str, uidvalidity: int, after: int) -> list[Record]:
+    start, prefix = items.uid_key(uidvalidity, after + 1), items.uid_prefix(uidvalidity)
+    return [items.record_of(item) for item in table.query(route, start, prefix + "~")]
+
+
+def all_records(table: Table, route: str) -> list[Record]:
+    return [items.record_of(item) for item in table.query(route, "UID#", "UID#~")]
+
+
+def delivered(found: Iterable[Record], dest_uidvalidity: int, from_uid: int) -> list[Record]:
+    return [
+        record
+        for record in found
+        if record.status is Status.DONE
+        and record.same_as is None
+        and record.dest_uidvalidity == dest_uidvalidity
+        and (record.dest_uid is None or record.dest_uid >= from_uid)
+    ]
+
+
+def failures(table: Table, route: str) -> list[Failure]:
+    return [items.failure_of(item) for item in table.query(route, "FAIL#", "FAIL#~")]
+
+
+def counts(found: Iterable[Record], failed: Iterable[Failure]) -> Counts:
+    """Failures are counted by their FAIL records, since a message may fail before it is claimed."""
+    states = [record.status for record in found]
+    open_failures = sum(not failure.resolved for failure in failed)
+    return Counts(states.count(Status.DONE), states.count(Status.PENDING), open_failures)
+
+
+def lease(table: Table, destination: str) -> Lease | None:
+    item = table.get(items.destination_key(destination), items.LEASE)
+    return items.lease_of(item) if item else None
+
+
+def put_lease(table: Table, destination: str, new: Lease, expected: Lease | None) -> bool:
+    if _hand(lease(table, destination)) not in (_hand(expected), _hand(new)):
+        return False
+    table.put(items.destination_key(destination), items.LEASE, items.lease_item(new))
+    return True
+
+
+def _hand(one: Lease | None) -> tuple[str, int, int] | None:
+    return (one.owner, one.epoch, one.beat) if one else None

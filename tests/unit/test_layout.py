@@ -1,0 +1,81 @@
+"""The shape of the code is a rule, not a wish."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "mailsyncd"
+OWNERS = {
+    "aioimaplib": {"imap"},
+    "aiobotocore": {"state"},
+    "botocore": {"state"},
+    "httpx": {"auth"},
+    "pydantic": {"config"},
+    "pydantic_settings": {"config"},
+    "rich": {"commands"},
+}
+# assemble.py closes the client that it had auth make: it names the type and nothing more.
+ALLOWED = {("assemble.py", "httpx")}
+
+
+def modules() -> Iterator[tuple[Path, ast.Module]]:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        yield path, ast.parse(path.read_text(encoding="utf-8"))
+
+
+def test_imports_only_point_down() -> None:
+    linter = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run([str(linter), "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_each_outside_library_is_touched_by_its_one_owner() -> None:
+    strangers = []
+    for path, tree in modules():
+        part = path.relative_to(PACKAGE).parts[0]
+        for node in ast.walk(tree):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for name in names:
+                library = name.partition(".")[0]
+                if library in OWNERS and part not in OWNERS[library] and (part, library) not in ALLOWED:
+                    strangers.append(f"{path.relative_to(ROOT)} imports {name}")
+    assert strangers == []
+
+
+def test_every_file_says_what_it_is_for_and_none_has_grown_too_long() -> None:
+    wrong = []
+    for path, tree in modules():
+        if not ast.get_docstring(tree):
+            wrong.append(f"{path.relative_to(ROOT)} has no docstring")
+        if (lines := path.read_text(encoding="utf-8").count("\n")) > 450:
+            wrong.append(f"{path.relative_to(ROOT)} has {lines} lines")
+    assert wrong == []
+
+
+def test_no_function_is_too_long_to_see_whole() -> None:
+    long = [
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"
+        for path, tree in modules()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (node.end_lineno or node.lineno) - node.lineno >= 60
+    ]
+    assert long == []
+
+
+@pytest.mark.parametrize("name", ["run.txt", "dev.txt", "build.txt"])
+def test_lock_files_name_no_host_and_hash_everything(name: str) -> None:
+    text = (ROOT / "requirements" / name).read_text(encoding="utf-8")
+    assert not re.search(r"(https?|file)://", text)
+    pins = len(re.findall(r"^[a-z0-9._-]+==", text, re.MULTILINE | re.IGNORECASE))
+    assert pins > 0
+    assert text.count("--hash=sha256:") >= pins
