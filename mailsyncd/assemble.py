@@ -3,7 +3,6 @@ concrete classes of the adapters."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -118,9 +117,7 @@ class Assembly:
         login = self.accounts.login(settings.account, settings.endpoint.ca_file)
         sink = OutlookSink(settings.endpoint, login, profile, clock=self.clock, rng=self.rng)
         identity = Identity(owner(), is_gone)
-        tenancy = Tenancy(
-            self.store, self.gate, settings.account.user, identity, self.clock, life=state.lease
-        )
+        tenancy = Tenancy(self.store, self.gate, settings.email, identity, self.clock, life=state.lease)
         times = flow_destination.DestinationSettings(
             daemon.settle_window, state.record_ttl, daemon.drain_timeout
         )
@@ -165,10 +162,6 @@ def max_size(daemon: DaemonSettings, target: DestinationSettings) -> int:
     """The largest message, in bytes, that is copied into a destination."""
     profile = choose(target.endpoint.host, max_message=target.max_message_size)
     return min(daemon.max_message_size, profile.max_message or daemon.max_message_size)
-
-
-def route_names(configuration: Configuration) -> Iterable[str]:
-    return [one.route.name for one in configuration.routes]
 
 
 def readable_store(settings: StateSettings, clock: Clock) -> StateStore | None:

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import statistics
 import tempfile
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -42,6 +46,7 @@ class _Story:
     live_since: float = float("inf")
     sent: dict[DemoRoute, list[StoredMessage]] = field(default_factory=dict)
     seen: dict[DemoRoute, int] = field(default_factory=dict)
+    under_way: dict[tuple[DemoRoute, bytes], deque[float]] = field(default_factory=dict)
     phase: str = ""
     turn: int = -1
     last_raw: bytes = b""
@@ -56,6 +61,7 @@ class _Story:
         stored = self.stage.gmail.mailbox(route.user).find(uid)
         if stored is not None:
             self.sent.setdefault(route, []).append(stored)
+            self.under_way.setdefault((route, mail.raw), deque()).append(stored.stored_mono)
 
     def copies(self, route: DemoRoute) -> list[StoredMessage]:
         return self.stage.outlook.messages(self.stage.outlook_user, route.folder)
@@ -97,15 +103,15 @@ class _Story:
         return Progress(tuple(counts), tuple(new), self.copied / elapsed, self.phase)
 
     def _delay(self, route: DemoRoute, copy: StoredMessage) -> float:
-        """From delivery, or from the start for what lay there before it."""
-        when = next((m.stored_mono for m in self.sent.get(route, []) if m.raw == copy.raw), self.began)
-        return copy.stored_mono - max(when, self.began)
+        """From delivery, or from the start for what lay there before it. Twins go in turn."""
+        times = self.under_way.get((route, copy.raw))
+        return copy.stored_mono - max(times.popleft() if times else self.began, self.began)
 
 
 async def demo(messages: int, routes: int, seed: int, as_json: bool, out: TextIO) -> int:
     """Run it. Returns 0 only if every message arrived unchanged, once."""
     clock = SystemClock()
-    with tempfile.TemporaryDirectory(prefix="mailsyncd-demo-") as directory:
+    with tempfile.TemporaryDirectory(prefix="mailsyncd-demo-") as directory, _sigterm_as_ctrl_c():
         async with set_stage(clock, routes, seed) as stage:
             story = _Story(stage, clock, Random(seed), clock.monotonic(), messages)
             configuration = write_configuration(stage, Path(directory))
@@ -114,6 +120,16 @@ async def demo(messages: int, routes: int, seed: int, as_json: bool, out: TextIO
             if complaint is not None:
                 return _tell_failure(complaint, as_json, out)
             return _tell_result(story, as_json, out)
+
+
+@contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """Either way the daemon is to be ended with us, never left behind."""
+    before = signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 async def _play(story: _Story, mail: list[Mail], configuration: Path, show: Show) -> str | None:
@@ -167,6 +183,7 @@ async def _watch(story: _Story, expected: int, running: Daemon, show: Show) -> N
         now = (story.delivered, story.copied)
         if now != last:
             moved, last = story.clock.monotonic(), now
+    show.update(story.progress())
     await story.clock.sleep(_QUIET_SECONDS)
     story.phase = "done" if story.copied >= expected else f"nothing has moved for {_STUCK_SECONDS:.0f} s"
     show.update(story.progress())

@@ -56,6 +56,7 @@ class DestinationSettings:
     """[outlook], or one of [[destinations]]"""
 
     name: str
+    email: str
     endpoint: Endpoint
     account: Account
     max_message_size: int | None = None

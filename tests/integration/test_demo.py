@@ -50,16 +50,18 @@ async def test_it_tells_the_story_in_lines_where_there_is_no_terminal() -> None:
     assert "Every message arrived, once, byte for byte." in text
 
 
-async def test_ctrl_c_ends_it_and_its_daemon() -> None:
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_ends_it_and_its_daemon(how: signal.Signals) -> None:
     process = await _started("--messages", "500", "--routes", "1")
     assert process.stdout is not None
     async with asyncio.timeout(_SECONDS):
         while b"Gmail/ann" not in await process.stdout.readline():
             pass
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        process.send_signal(signal.SIGINT)
-        await process.communicate()
-    assert process.returncode not in (0, None)
+        process.send_signal(how)
+        _, err = await process.communicate()
+    assert process.returncode == 130
+    assert err == b""
     assert len(children) == 1
     assert not Path(f"/proc/{children[0]}").exists()
 
