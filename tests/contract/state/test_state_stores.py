@@ -1,0 +1,216 @@
+"""What every state store must do, one sentence of the port after the other."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from mailsyncd.errors import FailureKind
+from mailsyncd.model import Claimant, Failure, Lease, Record, Status, Watermark
+from mailsyncd.ports import Refused, StateStore
+
+ROUTE = "ROUTE#ann@gmail.example#DEST#me@outlook.example#FOLDER#Gmail/ann"
+OTHER = "ROUTE#bob@gmail.example#DEST#me@outlook.example#FOLDER#Gmail/bob"
+
+
+def record(uid: int, *, attempt: str = "a", epoch: int = 1, **fields: object) -> Record:
+    made = Record(
+        uidvalidity=7,
+        uid=uid,
+        status=Status.PENDING,
+        claimed_by=Claimant(epoch, attempt),
+        claimed_at=1_700_000_000.25,
+        sha256="ab" * 32,
+        size=12345,
+        internaldate="17-Jul-2019 09:40:08 +0000",
+        digest="cd" * 16,
+        message_id="<é@example.net>",
+        dest_uidvalidity=3,
+        dest_uidnext=100,
+    )
+    return replace(made, **fields)  # type: ignore[arg-type]
+
+
+def done(one: Record, dest_uid: int | None = 100) -> Record:
+    return replace(
+        one, status=Status.DONE, dest_uid=dest_uid, copied_at=1_700_000_001.5, expires_at=4_000_000_000
+    )
+
+
+async def test_a_watermark_is_replaced_only_by_who_knows_the_last(store: StateStore) -> None:
+    first = Watermark(7, 0, 1.5, backlog_until=9, since=2.25, rescan_of=6)
+    second = replace(first, last_uid=5, updated_at=2.5)
+    assert await store.watermark(ROUTE) is None
+    assert not await store.advance(ROUTE, second, expected=first)
+    assert await store.advance(ROUTE, first, expected=None)
+    assert not await store.advance(ROUTE, second, expected=None)
+    assert await store.advance(ROUTE, second, expected=first)
+    assert await store.watermark(ROUTE) == second
+    assert await store.watermark(OTHER) is None
+
+
+async def test_ones_own_watermark_written_twice_is_success(store: StateStore) -> None:
+    first, second = Watermark(7, 0, 1.0), Watermark(7, 5, 2.0)
+    await store.advance(ROUTE, first, expected=None)
+    assert await store.advance(ROUTE, second, expected=first)
+    assert await store.advance(ROUTE, second, expected=first)
+
+
+async def test_a_claim_is_granted_once(store: StateStore) -> None:
+    mine = record(1)
+    assert await store.claim(ROUTE, mine) is None
+    assert await store.records(ROUTE, 7) == [mine]
+    assert await store.claim(ROUTE, record(1, attempt="b")) == Refused(mine)
+    assert await store.claim(OTHER, record(1, attempt="b")) is None
+
+
+@pytest.mark.parametrize("gm_msgid", [None, "1592225494819146101"])
+async def test_ones_own_claim_made_twice_is_success(store: StateStore, gm_msgid: str | None) -> None:
+    mine = record(1, gm_msgid=gm_msgid)
+    assert await store.claim(ROUTE, mine) is None
+    assert await store.claim(ROUTE, mine) is None
+
+
+async def test_a_message_under_another_uid_is_refused_by_its_id(store: StateStore) -> None:
+    mine = record(1, gm_msgid="42")
+    await store.claim(ROUTE, mine)
+    again = record(2, attempt="b", gm_msgid="42")
+    assert await store.claim(ROUTE, again) == Refused(mine)
+    await store.finish(ROUTE, done(mine))
+    assert await store.claim(ROUTE, again) == Refused(done(mine))
+    assert await store.claim(OTHER, again) is None
+    assert [one.uid for one in await store.records(ROUTE, 7)] == [1]
+
+
+async def test_a_message_that_failed_under_another_uid_may_be_claimed(store: StateStore) -> None:
+    mine = record(1, gm_msgid="42")
+    await store.claim(ROUTE, mine)
+    await store.fail(ROUTE, Failure(7, 1, FailureKind.VANISHED, "gone", 1, 5.0), mine)
+    again = record(2, attempt="b", gm_msgid="42")
+    assert await store.claim(ROUTE, again) is None
+    assert await store.claim(ROUTE, record(3, attempt="c", gm_msgid="42")) == Refused(again)
+
+
+async def test_a_record_that_failed_is_replaced_by_a_new_claim(store: StateStore) -> None:
+    for gm_msgid in (None, "42"):
+        mine = record(1 if gm_msgid else 2, gm_msgid=gm_msgid)
+        await store.claim(ROUTE, mine)
+        await store.fail(ROUTE, Failure(7, mine.uid, FailureKind.REJECTED, "no", 3, 5.0), mine)
+        assert await store.claim(ROUTE, replace(mine, claimed_by=Claimant(1, "b"))) is None
+
+
+async def test_of_many_claims_at_once_one_is_granted(store: StateStore) -> None:
+    claims = [record(1, attempt=str(n), gm_msgid="42") for n in range(8)]
+    answers = await asyncio.gather(*(store.claim(ROUTE, one) for one in claims))
+    assert answers.count(None) == 1
+    winner = claims[answers.index(None)]
+    assert {answer.by for answer in answers if answer} == {winner}
+
+
+async def test_a_record_is_finished_by_who_claimed_it(store: StateStore) -> None:
+    mine = record(1)
+    await store.claim(ROUTE, mine)
+    assert not await store.finish(ROUTE, done(record(1, attempt="b")))
+    assert await store.finish(ROUTE, done(mine))
+    assert await store.finish(ROUTE, done(mine))
+    assert await store.records(ROUTE, 7) == [done(mine)]
+    assert not await store.finish(ROUTE, done(record(9)))
+
+
+async def test_a_record_that_stands_for_another_is_made_by_finish(store: StateStore) -> None:
+    same = replace(done(record(5), None), same_as=(6, 1))
+    assert await store.finish(ROUTE, same)
+    assert await store.finish(ROUTE, same)
+    assert await store.records(ROUTE, 7) == [same]
+
+
+async def test_an_adopted_record_is_lost_to_its_former_claimant(store: StateStore) -> None:
+    old = record(1)
+    new = replace(old, claimed_by=Claimant(2, "b"), dest_uidnext=200)
+    await store.claim(ROUTE, old)
+    assert not await store.adopt(ROUTE, record(1, attempt="x"), new)
+    assert await store.adopt(ROUTE, old, new)
+    assert await store.adopt(ROUTE, old, new)
+    assert not await store.finish(ROUTE, done(old))
+    assert await store.finish(ROUTE, done(new))
+    assert not await store.adopt(ROUTE, new, replace(new, claimed_by=Claimant(3, "c")))
+
+
+async def test_records_come_by_uid_above_one_and_under_one_uidvalidity(store: StateStore) -> None:
+    for uid in (9, 10, 2, 4_294_967_295):
+        await store.claim(ROUTE, record(uid))
+    await store.claim(ROUTE, record(1, uidvalidity=8))
+    assert [one.uid for one in await store.records(ROUTE, 7)] == [2, 9, 10, 4_294_967_295]
+    assert [one.uid for one in await store.records(ROUTE, 7, 9)] == [10, 4_294_967_295]
+    assert [one.uid for one in await store.records(ROUTE, 8)] == [1]
+
+
+async def test_an_expired_record_that_is_still_there_counts(store: StateStore) -> None:
+    mine = record(1)
+    await store.claim(ROUTE, mine)
+    long_ago = replace(done(mine), expires_at=1_000)
+    await store.finish(ROUTE, long_ago)
+    assert await store.claim(ROUTE, record(1, attempt="b")) == Refused(long_ago)
+
+
+async def test_pending_records_are_found_whatever_their_uidvalidity(store: StateStore) -> None:
+    ones = [record(1), record(2, uidvalidity=8), record(3)]
+    for one in ones:
+        await store.claim(ROUTE, one)
+    await store.finish(ROUTE, done(ones[0]))
+    assert {(one.uidvalidity, one.uid) for one in await store.pending(ROUTE)} == {(8, 2), (7, 3)}
+
+
+async def test_delivered_records_are_found_by_their_copies(store: StateStore) -> None:
+    for uid, dest_uid, dest_uidvalidity in [(1, 99, 3), (2, 100, 3), (3, None, 3), (4, 101, 4), (5, 150, 3)]:
+        one = record(uid, dest_uidvalidity=dest_uidvalidity)
+        await store.claim(ROUTE, one)
+        await store.finish(ROUTE, done(one, dest_uid))
+    await store.claim(ROUTE, record(6))
+    assert [one.uid for one in sorted(await store.delivered(ROUTE, 3, 100), key=lambda r: r.uid)] == [2, 3, 5]
+
+
+async def test_a_failure_is_written_with_its_record_or_alone(store: StateStore) -> None:
+    mine = record(2)
+    await store.claim(ROUTE, mine)
+    claimed = Failure(7, 2, FailureKind.REJECTED, "the server said no", 3, 5.5, size=9, next_attempt_at=7.25)
+    alone = Failure(7, 1, FailureKind.OVERSIZE, "too large", 0, 6.5)
+    await store.fail(ROUTE, claimed, mine)
+    await store.fail(ROUTE, alone, None)
+    assert await store.failures(ROUTE) == [alone, claimed]
+    assert [one.status for one in await store.records(ROUTE, 7)] == [Status.FAILED]
+
+
+async def test_counts_tell_what_is_where(store: StateStore) -> None:
+    for uid in (1, 2, 3):
+        await store.claim(ROUTE, record(uid))
+    await store.finish(ROUTE, done(record(1)))
+    await store.fail(ROUTE, Failure(7, 3, FailureKind.REJECTED, "no", 1, 1.0), record(3))
+    await store.fail(ROUTE, Failure(7, 4, FailureKind.OVERSIZE, "big", 1, 1.0), None)
+    counts = await store.counts(ROUTE)
+    assert (counts.done, counts.pending, counts.failed) == (1, 1, 2)
+
+
+async def test_a_lease_changes_hands_only_from_what_was_seen(store: StateStore) -> None:
+    mine = Lease("one", 1, 1, 60.0, 1_700_000_000.5)
+    beat = replace(mine, beat=2)
+    theirs = Lease("two", 2, 1, 60.0, 1_700_000_100.0)
+    assert await store.lease("me@outlook.example") is None
+    assert await store.put_lease("me@outlook.example", mine, expected=None)
+    assert not await store.put_lease("me@outlook.example", theirs, expected=None)
+    assert await store.put_lease("me@outlook.example", beat, expected=mine)
+    assert await store.put_lease("me@outlook.example", beat, expected=mine)
+    assert not await store.put_lease("me@outlook.example", theirs, expected=mine)
+    assert await store.put_lease("me@outlook.example", theirs, expected=beat)
+    assert await store.lease("me@outlook.example") == theirs
+    assert await store.lease("another") is None
+
+
+async def test_many_records_come_back_whole(store: StateStore) -> None:
+    count = 120
+    long = "<" + "x" * 800 + "@example.net>"
+    ones = [record(uid, message_id=long) for uid in range(1, count + 1)]
+    await asyncio.gather(*(store.claim(ROUTE, one) for one in ones))
+    assert await store.records(ROUTE, 7) == ones
