@@ -22,7 +22,7 @@ def check(path: Path | None, environ: Mapping[str, str], out: TextIO) -> int:
     where = f"sqlite at {state.path}" if state.backend is Backend.SQLITE else f"dynamodb table {state.table}"
     print(
         f"{path or 'the environment'} is good: {_plural(routes, 'route')}, "
-        f"{_plural(destinations, 'destination')}, state in {where}",
+        f"{_plural(destinations, 'destination')}, state: {where}",
         file=out,
     )
     return 0
@@ -32,44 +32,55 @@ def show(path: Path | None, environ: Mapping[str, str], out: TextIO, *, as_json:
     """Every setting in force and where it came from; secrets are masked."""
     loaded = load(path, environ)
     rows = [
-        (key, value, loaded.origins.get(key) or loaded.origins.get(_in_file(key), "default"))
-        for key, value in _flat(loaded.configuration)
+        (key, value, _origin(key, loaded.origins))
+        for key, value in _flat(loaded.configuration, loaded.origins)
     ]
     if as_json:
-        print(json.dumps({key: {"value": value, "from": origin} for key, value, origin in rows}), file=out)
+        settings = {key: {"value": value, "from": origin} for key, value, origin in rows}
+        print(json.dumps(settings, indent=2, ensure_ascii=False), file=out)
         return 0
-    width = max(len(key) for key, _, _ in rows)
+    print("# times in seconds, sizes in bytes", file=out)
+    keys = max(len(key) for key, _, _ in rows)
     for key, value, origin in rows:
-        print(f"{key:{width}} = {json.dumps(value, ensure_ascii=False):24} # {origin}", file=out)
+        shown = "-" if value is None else json.dumps(value, ensure_ascii=False)
+        print(f"{key:{keys}} = {shown:36} # {origin}", file=out)
     return 0
 
 
-def _flat(configuration: Configuration) -> Iterator[tuple[str, Any]]:
+# The values group what the file has side by side, and call some of it by another name.
+_GROUPS = {"endpoint", "account", "route"}
+_IN_FILE = {"user": "username", "kind": "auth"}
+_NOT_IN_FILE = {"routes": {"outlook", "scope"}}
+
+# Where a key is not set, its value follows from one of these.
+_FOLLOWS = {"username": ("email", "gmail"), "token_url": ("tenant",)}
+
+
+def _origin(key: str, origins: Mapping[str, str]) -> str:
+    section, _, name = key.rpartition(".")
+    names = (name, *_FOLLOWS.get(name, ()))
+    found = [origins.get(f"{section}.{one}", "default") for one in names]
+    return next((origin for origin in found if origin != "default"), "default")
+
+
+def _flat(configuration: Configuration, origins: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
     """Dotted keys as in the file, with plain values."""
     yield from _values("daemon", configuration.daemon)
     yield from _values("state", configuration.state)
-    alone = len(configuration.destinations) == 1
     for number, destination in enumerate(configuration.destinations, 1):
+        alone = "outlook.email" in origins
         yield from _values("outlook" if alone else f"destinations[{number}]", destination)
     for number, route in enumerate(configuration.routes, 1):
         yield from _values(f"routes[{number}]", route)
 
 
-# The values group what the file has side by side, and call some of it by another name.
-_GROUPS = {"endpoint", "account", "route"}
-_IN_FILE = {"user": "username", "kind": "auth", "outlook": "destination_email"}
-
-
-def _in_file(key: str) -> str:
-    return key.replace(".username", ".email") if ".username" in key else key
-
-
 def _values(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
+    left_out = _NOT_IN_FILE.get(prefix.partition("[")[0], set())
     for one in fields(value):
         inner = getattr(value, one.name)
         if one.name in _GROUPS and is_dataclass(inner):
             yield from _values(prefix, inner)
-        else:
+        elif one.name not in left_out:
             yield f"{prefix}.{_IN_FILE.get(one.name, one.name)}", _plain(inner)
 
 
@@ -83,7 +94,9 @@ def _plain(value: Any) -> Any:
             return str(value)
         case Start():
             return str(value.day) if value.day else value.kind.value
-    return value
+        case float() if value.is_integer():
+            return int(value)
+    return None if value == "" else value
 
 
 def _plural(number: int, noun: str) -> str:

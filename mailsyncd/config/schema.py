@@ -1,44 +1,96 @@
-"""What may stand in the configuration, and what is right about a single value or section.
+"""What may stand in the configuration, and what is right about a single value.
 
-Cross-section rules are in load.py. A section's validator reports several mistakes as lines of
-"key: sentence" (see `_wrong`). Defaults that are not None stand here, and nowhere else.
+What several keys must agree on is in rules.py. The defaults stand here, and nowhere else; where one
+depends on the machine or on another key, None stands here and translate.py has it.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from datetime import UTC, date, datetime
-from typing import Annotated, Literal, TypeVar
+from collections.abc import Callable
+from datetime import date
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from mailsyncd.config import grammar, secrets
 from mailsyncd.config.secrets import SecretSpec
 from mailsyncd.config.sources import Tree
 
-Duration = Annotated[float, BeforeValidator(grammar.duration)]
-Size = Annotated[int, BeforeValidator(grammar.size)]
-SecretValue = Annotated[SecretSpec, BeforeValidator(secrets.spec)]
-Auth = Literal["oauth", "password"]
-
 MICROSOFT_TOKENS = "https://login.microsoftonline.com/{tenant}/oauth2/v2.0/token"
 MICROSOFT_SCOPE = "https://outlook.office.com/IMAP.AccessAsUser.All offline_access"
 GOOGLE_TOKENS = "https://oauth2.googleapis.com/token"
+DAY = 86_400
+MIB = 2**20
 
 
 def is_loopback(host: str) -> bool:
+    """127.0.0.0/8, ::1, or localhost."""
     try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
+        return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host.lower() == "localhost"
 
 
+# ------------------------------------------------------------------ single values
+
+
+def seconds(low: float, high: float) -> BeforeValidator:
+    return _between(grammar.duration, low, high, grammar.readable_duration)
+
+
+def octets(low: int, high: int) -> BeforeValidator:
+    return _between(grammar.size, low, high, grammar.readable_size)
+
+
+def whole(low: int, high: int) -> BeforeValidator:
+    return _between(_whole, low, high, str)
+
+
+def _between(
+    parse: Callable[[object], float], low: float, high: float, readable: Callable[[int], str]
+) -> BeforeValidator:
+    def check(value: object) -> float:
+        number = parse(value)
+        if not low <= number <= high:
+            least, most = readable(int(low)), readable(int(high))
+            raise ValueError(f"{grammar.shown(value)} is out of range; write {least} to {most}")
+        return number
+
+    return BeforeValidator(check)
+
+
+def _whole(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,18}", value.strip()):
+        return int(value)
+    raise ValueError(f"{grammar.shown(value)} is not a whole number")
+
+
+def _rate(value: object) -> float:
+    try:
+        if isinstance(value, int | float | str) and not isinstance(value, bool):
+            return float(value)
+    except (ValueError, OverflowError):
+        pass
+    raise ValueError(f"{grammar.shown(value)} is not a number")
+
+
+def _one_line(value: str) -> str:
+    if not value.strip():
+        raise ValueError("is empty")
+    if re.search(r"[\x00-\x1f\x7f]", value):
+        raise ValueError("has a control character")
+    return value
+
+
 def _email(value: str) -> str:
-    if not re.fullmatch(r"[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+", value):
-        raise ValueError(f'{value!r} is not an email address; write "name@example.com"')
+    if not re.fullmatch(r"[^@\s\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+", value):
+        raise ValueError(f'{grammar.shown(value)} is not an email address; write "name@example.com"')
     return value
 
 
@@ -48,30 +100,67 @@ def _folder(value: str) -> str:
     if re.search(r"[\x00-\x1f\x7f]", value):
         raise ValueError("has a control character, which no server takes")
     if any(part != part.strip() or not part for part in value.split("/")):
-        raise ValueError(f"{value!r} has a part that is empty or has a space at its edge")
+        raise ValueError(f"{grammar.shown(value)} has a part that is empty or has a space at its edge")
+    return value
+
+
+def _host(value: str) -> str:
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        if not re.fullmatch(r"[^\W_]([\w-]*\.?)*", value):
+            raise ValueError(
+                f"{grammar.shown(value)} is not a host name; write it alone, without scheme and port"
+            ) from None
     return value
 
 
 def _url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme == "https" and parts.hostname:
-        return value
-    if parts.scheme == "http" and parts.hostname and is_loopback(parts.hostname):
-        return value
-    raise ValueError("must begin with https:// (http:// is for loopback addresses only)")
-
-
-def _one_line(value: str) -> str:
-    if re.search(r"[\x00-\x1f\x7f]", value):
-        raise ValueError("has a control character")
+    try:
+        parts = urlsplit(value)
+        host, name, _ = parts.hostname, parts.username, parts.port
+    except ValueError:
+        raise ValueError("is not a URL") from None
+    if not host or re.search(r"[\s\x00-\x1f\x7f]", value):
+        raise ValueError("is not a URL; write https:// and a host")
+    if name is not None:
+        raise ValueError("must not hold a user name or password")
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
+        raise ValueError("must begin with https:// (http:// is for loopback addresses only)")
     return value
 
 
+def _like(pattern: str, what: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"{grammar.shown(value)} is not {what}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+OneLine = Annotated[str, AfterValidator(_one_line)]
 Email = Annotated[str, AfterValidator(_email)]
 Folder = Annotated[str, AfterValidator(_folder)]
+Host = Annotated[str, AfterValidator(_host)]
 Url = Annotated[str, AfterValidator(_url)]
-OneLine = Annotated[str, Field(min_length=1), AfterValidator(_one_line)]
 Day = Annotated[Literal["now", "all"] | date, BeforeValidator(grammar.start)]
+Level = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]
+SecretValue = Annotated[SecretSpec, BeforeValidator(secrets.spec)]
+Table = Annotated[
+    str, _like(r"[A-Za-z0-9_.-]{3,255}", "a table name; write 3 to 255 letters, digits, dots or dashes")
+]
+Region = Annotated[str, _like(r"[a-z0-9-]+", "an AWS region; write one like us-west-2")]
+Tenant = Annotated[str, _like(r"[A-Za-z0-9.-]+", "a tenant; write consumers, or your tenant's name or id")]
+Auth = Literal["oauth", "password"]
+Literals = Literal["auto", "sync", "plus"]
+
+
+# ----------------------------------------------------------------------- sections
 
 
 class Section(BaseModel):
@@ -79,35 +168,36 @@ class Section(BaseModel):
 
 
 class Daemon(Section):
-    sweep_interval: Annotated[Duration, Field(ge=5, le=86_400)] = 300.0
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    sweep_interval: Annotated[float, seconds(5, DAY)] = 300.0
+    log_level: Level = "info"
     log_format: Literal["auto", "json", "text"] = "auto"
-    idle_renewal: Annotated[Duration, Field(ge=10, le=1740)] = 540.0
-    poll_interval: Annotated[Duration, Field(ge=1, le=3600)] = 30.0
-    settle_window: Annotated[Duration, Field(ge=0, le=3600)] = 90.0
-    max_message_size: Annotated[Size, Field(ge=1024, le=2**31)] = 150_000_000
-    memory_budget: Annotated[Size, Field(ge=2**20, le=2**34)] = 64 * 2**20
-    queue_size: Annotated[int, Field(ge=1, le=100_000)] = 1000
-    drain_timeout: Annotated[Duration, Field(ge=0, le=600)] = 20.0
-    uidvalidity_window: Annotated[Duration, Field(ge=60, le=30 * 86_400)] = 86_400.0
+    idle_renewal: Annotated[float, seconds(10, 29 * 60)] = 540.0
+    poll_interval: Annotated[float, seconds(1, 3600)] = 30.0
+    settle_window: Annotated[float, seconds(0, 3600)] = 90.0
+    max_message_size: Annotated[int, octets(1024, 2**31)] = 150_000_000
+    memory_budget: Annotated[int, octets(MIB, 2**34)] = 64 * MIB
+    queue_size: Annotated[int, whole(1, 100_000)] = 1000
+    drain_timeout: Annotated[float, seconds(0, 600)] = 20.0
+    uidvalidity_window: Annotated[float, seconds(60, 30 * DAY)] = 86_400.0
     socket: OneLine | None = None
 
 
 class State(Section):
     backend: Literal["sqlite", "dynamodb"] = "sqlite"
     path: OneLine | None = None
-    table: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{3,255}$")] = "mailsyncd"
-    region: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")] | None = None
+    table: Table = "mailsyncd"
+    region: Region | None = None
     endpoint_url: Url | None = None
-    record_ttl: Annotated[Duration, Field(ge=86_400, le=3650 * 86_400)] = 90 * 86_400.0
-    grace: Annotated[Duration, Field(ge=0, le=3600)] = 60.0
-    lease: Annotated[Duration, Field(ge=10, le=600)] = 60.0
+    record_ttl: Annotated[float, seconds(DAY, 3650 * DAY)] = 90 * 86_400.0
+    grace: Annotated[float, seconds(0, 3600)] = 60.0
+    lease: Annotated[float, seconds(10, 600)] = 60.0
 
 
-class _Server(Section):
-    """The keys that both sides have."""
+class Server(Section):
+    """The keys that both sides have; each side gives the default for `host`."""
 
-    port: Annotated[int, Field(ge=1, le=65_535)] = 993
+    host: Host
+    port: Annotated[int, whole(1, 65_535)] = 993
     tls: bool = True
     ca_file: OneLine | None = None
     auth: Auth = "oauth"
@@ -116,39 +206,22 @@ class _Server(Section):
     client_id: OneLine | None = None
     client_secret: SecretValue | None = None
     refresh_token: SecretValue | None = None
-
-    def wrong_here(self, host: str) -> list[str]:
-        """What does not fit together."""
-        wrong = []
-        if not self.tls and not is_loopback(host):
-            wrong.append(f"tls: false is for loopback hosts only, and {host} is none")
-        if self.auth == "password" and self.password is None:
-            wrong.append('password: is missing, since auth is "password"')
-        if self.auth == "oauth" and self.client_id is None:
-            wrong.append('client_id: is missing; it is needed to sign in (or set auth = "password")')
-        if self.auth == "oauth" and self.refresh_token is None:
-            wrong.append('refresh_token: is missing; it is needed to sign in (or set auth = "password")')
-        return wrong
+    token_url: Url | None = None
 
 
-class Destination(_Server):
+class Destination(Server):
     name: OneLine = "outlook"
     email: Email
-    host: OneLine = "outlook.office365.com"
-    tenant: Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]+$")] = "consumers"
-    token_url: Url | None = None
+    host: Host = "outlook.office365.com"
+    tenant: Tenant = "consumers"
     scope: OneLine = MICROSOFT_SCOPE
-    max_message_size: Annotated[Size, Field(ge=1024, le=2**31)] | None = None
-    literals: Literal["auto", "sync", "plus"] | None = None
-    window: Annotated[int, Field(ge=1, le=1024)] | None = None
-    per_second: Annotated[float, Field(ge=0, le=10_000)] | None = None
-
-    @model_validator(mode="after")
-    def _fits(self) -> Destination:
-        return _raise_if(self, self.wrong_here(self.host))
+    max_message_size: Annotated[int, octets(1024, 2**31)] | None = None
+    literals: Literals | None = None
+    window: Annotated[int, whole(1, 1024)] | None = None
+    per_second: Annotated[float, _between(_rate, 0, 10_000, str)] | None = None
 
 
-class Route(_Server):
+class Route(Server):
     gmail: Email
     folder: Folder
     mailbox: OneLine = "INBOX"
@@ -157,15 +230,8 @@ class Route(_Server):
     filter: OneLine | None = None
     mark_seen: bool = False
     create_folder: bool = True
-    host: OneLine = "imap.gmail.com"
+    host: Host = "imap.gmail.com"
     token_url: Url = GOOGLE_TOKENS
-
-    @model_validator(mode="after")
-    def _fits(self) -> Route:
-        wrong = self.wrong_here(self.host)
-        if isinstance(self.start, date) and self.start > datetime.now(UTC).date():
-            wrong.append(f"start: {self.start} is in the future; write a day that has begun")
-        return _raise_if(self, wrong)
 
 
 class Settings(BaseSettings):
@@ -178,6 +244,15 @@ class Settings(BaseSettings):
     outlook: Destination | None = None
     destinations: tuple[Destination, ...] = ()
     routes: tuple[Route, ...] = ()
+
+
+SECTIONS: dict[str, type[Section]] = {
+    "daemon": Daemon,
+    "state": State,
+    "outlook": Destination,
+    "destinations": Destination,
+    "routes": Route,
+}
 
 
 def merge(*layers: Tree) -> Settings:
@@ -195,12 +270,3 @@ def merge(*layers: Tree) -> Settings:
             return tuple(InitSettingsSource(settings_cls, layer) for layer in layers)
 
     return Merged()
-
-
-T = TypeVar("T")
-
-
-def _raise_if(section: T, wrong: list[str]) -> T:
-    if wrong:
-        raise ValueError("\n".join(wrong))
-    return section

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from mailsyncd.model import Secret
 KINDS = ("env", "file", "credential")
 LATER = ("ssm", "secretsmanager")
 FORMS = '"...", { env = "NAME" }, { file = "path" } or { credential = "name" }'
-LONGEST = 64 * 1024
+LONGEST = 64 * 1024  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,40 +41,70 @@ def spec(value: object) -> SecretSpec:
 
 
 def resolve(wanted: SecretSpec, environ: Mapping[str, str], base: Path) -> Secret:
-    """The secret itself. Raises ValueError with a sentence that does not hold it."""
+    """The secret itself. `base` is where relative paths start. Raises ValueError with a sentence
+    that does not hold it."""
     match wanted.kind:
         case "literal":
             found = wanted.value
         case "env":
-            if wanted.value not in environ:
-                raise ValueError(f"the environment variable {wanted.value} is not set")
-            found = environ[wanted.value]
+            found = _variable(wanted.value, environ)
         case "credential":
-            directory = environ.get("CREDENTIALS_DIRECTORY")
-            if not directory:
-                raise ValueError(
-                    "there is no $CREDENTIALS_DIRECTORY: is this run by systemd with LoadCredential?"
-                )
-            if "/" in wanted.value:
-                raise ValueError(f"{wanted.value!r} is not the name of a credential")
-            found = _read(Path(directory) / wanted.value, private=False)
+            found = _credential(wanted.value, environ)
         case _:
-            found = _read(base / Path(wanted.value).expanduser(), private=True)
+            found = _file(wanted.value, environ, base)
     if not found:
         raise ValueError("is empty")
+    if re.search(r"[\x00-\x1f\x7f]", found):
+        raise ValueError("has a line break or another control character inside; was it copied whole?")
     return Secret(found)
+
+
+def _variable(name: str, environ: Mapping[str, str]) -> str:
+    # The name is shown only if it is one: people do paste the secret itself here.
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise ValueError("env takes the name of an environment variable, and this is none")
+    if name not in environ:
+        raise ValueError(f"the environment variable {name} is not set")
+    return environ[name]
+
+
+def _credential(name: str, environ: Mapping[str, str]) -> str:
+    directory = environ.get("CREDENTIALS_DIRECTORY")
+    if not directory:
+        raise ValueError("there is no $CREDENTIALS_DIRECTORY: is this run by systemd with LoadCredential?")
+    if "/" in name or name in (".", ".."):
+        raise ValueError("credential takes a name, not a path")
+    return _read(Path(directory) / name, private=False)
+
+
+def _file(name: str, environ: Mapping[str, str], base: Path) -> str:
+    path = within(base, name, environ)
+    directory = environ.get("CREDENTIALS_DIRECTORY")
+    # systemd guards that directory itself, and its files are readable by the unit's group.
+    guarded = bool(directory) and path.resolve().is_relative_to(Path(str(directory)).resolve())
+    return _read(path, private=not guarded)
+
+
+def within(base: Path, text: str, environ: Mapping[str, str]) -> Path:
+    """A path of the configuration: ~/ is the user's home, and a relative one starts at `base`."""
+    if text.startswith("~/") and environ.get("HOME"):
+        return Path(environ["HOME"]) / text[2:]
+    return base / text
 
 
 def _read(path: Path, *, private: bool) -> str:
     """A file's text without its last line end; a file that others may read is refused."""
     try:
-        with path.open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+        # Without waiting: a named pipe would hold up the start for ever.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            if not stat.S_ISREG(mode):
+                raise ValueError(f"{path} is not a file")
             octets = file.read(LONGEST + 1)
     except OSError as error:
-        raise ValueError(f"{path} can't be read: {error.strerror}") from error
+        raise ValueError(f"{path} can't be read: {error.strerror}") from None
     if private and mode & 0o077:
-        raise ValueError(f"{path} can be read by others (mode {mode:04o}): chmod 600 {path}")
+        raise ValueError(f"{path} can be read by others (mode {mode & 0o777:04o}): chmod 600 {path}")
     if len(octets) > LONGEST:
         raise ValueError(f"{path} is too large for a secret")
     try:

@@ -1,13 +1,15 @@
 """Where settings come from: the file below, the environment above it.
 
 The environment has two sets of names: MAILSYNCD_<SECTION>__<KEY> for every plain key, and the
-names that earlier deployments used.
+names that earlier deployments used. A variable that is empty counts as not set.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any
 
 PREFIX = "MAILSYNCD_"
@@ -38,48 +40,70 @@ ROUTE_KEYS = {
 Tree = dict[str, Any]
 
 
-class BadEnvironment(ValueError):
-    """A variable that can't be understood at all: its name, and a sentence."""
+@dataclass(slots=True)
+class Environment:
+    """What the variables say: a tree like the file's, and for each dotted key the variable's name.
 
-    def __init__(self, name: str, what: str) -> None:
-        self.name = name
-        super().__init__(what)
+    `implied` is what they say between the lines; the file may contradict it. `wrong` has the
+    variables that can't be understood: name and sentence.
+    """
+
+    tree: Tree = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    implied: Tree = field(default_factory=dict)
+    wrong: list[tuple[str, str]] = field(default_factory=list)
+
+    def put(self, section: str, key: str, value: object, name: str) -> None:
+        self.tree.setdefault(section, {})[key] = value
+        self.names[f"{section}.{key}"] = name
 
 
-def from_environment(environ: Mapping[str, str], *, has_several: bool) -> tuple[Tree, dict[str, str]]:
-    """The settings that the environment gives, and for each dotted key the variable's name.
+def from_environment(environ: Mapping[str, str], *, has_several: bool) -> Environment:
+    """The settings that the environment gives.
 
     `has_several`: the file has [[destinations]], so that the legacy names for the one
-    destination are left aside. Raises BadEnvironment.
+    destination are left aside.
     """
-    tree: Tree = {}
-    names: dict[str, str] = {}
-
-    def put(section: str, key: str, value: object, name: str) -> None:
-        tree.setdefault(section, {})[key] = value
-        names[f"{section}.{key}"] = name
-
+    found = Environment()
     for name, (section, key) in LEGACY.items():
         if environ.get(name) and not (section == "outlook" and has_several):
-            put(section, key, environ[name], name)
+            found.put(section, key, environ[name], name)
+    if environ.get("DYNAMODB_TABLE"):
+        found.implied = {"state": {"backend": "dynamodb"}}
     for name, value in sorted(environ.items()):
-        section, _, key = name.removeprefix(PREFIX).partition("__")
-        if name.startswith(PREFIX) and key and section.lower() in SECTIONS:
-            put(section.lower(), key.lower(), value, name)
+        # One without "__" is none of ours: container platforms set MAILSYNCD_PORT and the like.
+        section, separator, key = name.removeprefix(PREFIX).partition("__")
+        if not name.startswith(PREFIX) or not separator or not value:
+            continue
+        if section.lower() in SECTIONS:
+            found.put(section.lower(), key.lower(), value, name)
+        else:
+            found.wrong.append((name, _no_such_section(section, key)))
     if environ.get(ROUTES):
-        tree["routes"] = _routes(environ[ROUTES])
-        names["routes"] = ROUTES
-    return tree, names
+        _put_routes(found, environ[ROUTES])
+    return found
 
 
-def _routes(text: str) -> list[Tree]:
+def _no_such_section(section: str, key: str) -> str:
+    if section.lower() == "routes":
+        return f"routes can't be set one by one; set {ROUTES}, or write them in the file"
+    close = get_close_matches(section.lower(), SECTIONS, n=1)
+    known = [one.upper() for one in (close or SECTIONS)]
+    names = " or ".join(f"{PREFIX}{one}__{key if close else '...'}" for one in known)
+    return f"is no known variable; did you mean {names}?"
+
+
+def _put_routes(found: Environment, text: str) -> None:
     try:
         given = json.loads(text)
-    except ValueError as error:
-        where = (
-            f" (line {error.lineno}, column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
-        )
-        raise BadEnvironment(ROUTES, f"is not JSON{where}; write an array of objects") from None
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        found.wrong.append((ROUTES, f"is not JSON ({place}); write an array of objects"))
+        return
     if not isinstance(given, list) or not all(isinstance(one, dict) for one in given):
-        raise BadEnvironment(ROUTES, "is not an array of objects")
-    return [{ROUTE_KEYS.get(key.lower(), key.lower()): value for key, value in one.items()} for one in given]
+        found.wrong.append((ROUTES, 'is not an array of objects; write [{"GMAIL_EMAIL": ...}]'))
+        return
+    found.tree["routes"] = [
+        {ROUTE_KEYS.get(key.lower(), key.lower()): value for key, value in one.items()} for one in given
+    ]
+    found.names["routes"] = ROUTES

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+import socket
 
 import botocore.exceptions as sdk
-from aiobotocore.httpsession import HTTPClientError  # type: ignore[attr-defined]
+from botocore.parsers import ResponseParserError
 
 from mailsyncd.errors import StateUnavailable
 
-ERRORS = (sdk.BotoCoreError, sdk.ClientError, HTTPClientError, OSError, TimeoutError)
+ERRORS = (sdk.BotoCoreError, sdk.ClientError, ResponseParserError, OSError, TimeoutError)
 
 _SAYINGS = {
     "ResourceNotFoundException": "the table does not exist: run `mailsyncd state init`",
@@ -29,11 +29,6 @@ def code_of(error: BaseException) -> str:
     if isinstance(error, sdk.ClientError):
         return str(error.response.get("Error", {}).get("Code", ""))
     return ""
-
-
-def old_item(error: sdk.ClientError) -> dict[str, Any] | None:
-    """The item that a refused condition found, as ReturnValuesOnConditionCheckFailure gives it."""
-    return cast("dict[str, Any] | None", error.response.get("Item"))
 
 
 def unavailable(where: str, operation: str, error: BaseException) -> StateUnavailable:
@@ -58,6 +53,20 @@ def _sentence(operation: str, error: BaseException) -> str:
             return "no region is set: set [state] region, or AWS_REGION"
         case sdk.ConnectTimeoutError() | sdk.ReadTimeoutError() | TimeoutError():
             return f"no answer to {operation} within the time allowed"
+        case sdk.ProfileNotFound() | sdk.ConfigParseError() | sdk.ConfigNotFound():
+            return "the AWS profile can't be read: check AWS_PROFILE and ~/.aws"
+        case sdk.InvalidRegionError():
+            return "the region is no region of AWS: check [state] region, or AWS_REGION"
+        case ValueError():
+            return "the address is no URL: check [state] endpoint_url"
+        case sdk.SSLError():
+            return "the server's TLS certificate can't be trusted: check the address and this machine's clock"
+        case sdk.EndpointConnectionError(kwargs=about) if _is_unknown_name(about.get("error")):
+            return "its name can't be found: check the region, the address and the DNS"
         case sdk.EndpointConnectionError() | sdk.ConnectionError() | OSError():
             return "can't be reached: check the address and the network"
     return f"{operation} failed ({type(error).__name__})"
+
+
+def _is_unknown_name(error: object) -> bool:
+    return isinstance(error, socket.gaierror) or isinstance(getattr(error, "os_error", None), socket.gaierror)

@@ -90,8 +90,13 @@ def record_of(item: Mapping[str, Any]) -> Record:
 
 
 def pointer_item(record: Record) -> Item:
-    """MSG#: which UID record stands for this message."""
-    return {"uidvalidity": record.uidvalidity, "uid": record.uid}
+    """MSG#: which UID record stands for this message, and whose claim made it do so."""
+    return {"uidvalidity": record.uidvalidity, "uid": record.uid, "attempt": record.claimed_by.attempt}
+
+
+def pointer_of(item: Mapping[str, Any]) -> Item:
+    """A pointer without its keys: for the condition that it is still the same."""
+    return {name: value for name, value in item.items() if name not in ("PK", "SK")}
 
 
 def pointed(item: Mapping[str, Any]) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from mailsyncd.errors import StateUnavailable
@@ -78,7 +79,8 @@ class MemoryStore:
         return rules.failures(self.table, route)
 
     async def counts(self, route: str) -> Counts:
-        return rules.counts(rules.all_records(self.table, route), rules.failures(self.table, route))
+        states = Counter(record.status for record in rules.all_records(self.table, route))
+        return rules.counts(states, rules.failures(self.table, route))
 
     async def lease(self, destination: str) -> Lease | None:
         return rules.lease(self.table, destination)

@@ -6,7 +6,7 @@ the same rules as condition expressions; the conformance suite holds them togeth
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
@@ -33,9 +33,9 @@ def watermark(table: Table, route: str) -> Watermark | None:
 
 
 def advance(table: Table, route: str, new: Watermark, expected: Watermark | None) -> bool:
-    stored = watermark(table, route)
-    if _place(stored) not in (_place(expected), _place(new)):
-        return False
+    place = _place(watermark(table, route))
+    if place != _place(expected):
+        return place == _place(new)
     table.put(route, items.WATERMARK, items.watermark_item(new))
     return True
 
@@ -51,10 +51,8 @@ def record_at(table: Table, route: str, uidvalidity: int, uid: int) -> Record | 
 
 def claim(table: Table, route: str, record: Record) -> Refused | None:
     there = record_at(table, route, record.uidvalidity, record.uid)
-    if there and there.claimed_by == record.claimed_by:
-        return None
     if there and there.status is not Status.FAILED:
-        return Refused(there)
+        return None if there.claimed_by == record.claimed_by else Refused(there)
     if record.gm_msgid is not None and (refused := _claim_message(table, route, record)):
         return refused
     table.put(route, items.uid_key(record.uidvalidity, record.uid), items.record_item(record))
@@ -82,22 +80,30 @@ def stand_in(record: Record, uidvalidity: int, uid: int) -> Record:
 
 
 def adopt(table: Table, route: str, record: Record, new: Record) -> bool:
-    there = record_at(table, route, record.uidvalidity, record.uid)
-    if not there or there.status is not Status.PENDING:
-        return False
-    if there.claimed_by not in (record.claimed_by, new.claimed_by):
-        return False
-    table.put(route, items.uid_key(new.uidvalidity, new.uid), items.record_item(new))
-    return True
+    return _replace(table, route, record_at(table, route, record.uidvalidity, record.uid), record, new)
 
 
 def finish(table: Table, route: str, record: Record) -> bool:
     there = record_at(table, route, record.uidvalidity, record.uid)
-    is_ours = there is not None and there.claimed_by == record.claimed_by
-    if not is_ours and (record.same_as is None or there is not None):
-        return False
+    if record.same_as is None:
+        return _replace(table, route, there, record, record)
+    if there is not None and there.status is not Status.FAILED:
+        return is_written(there, record)
     table.put(route, items.uid_key(record.uidvalidity, record.uid), items.record_item(record))
     return True
+
+
+def _replace(table: Table, route: str, there: Record | None, old: Record, new: Record) -> bool:
+    """Put `new` where `old`'s claimant stands PENDING; where it stands already, it is done."""
+    if there is None or there.status is not Status.PENDING or there.claimed_by != old.claimed_by:
+        return is_written(there, new)
+    table.put(route, items.uid_key(new.uidvalidity, new.uid), items.record_item(new))
+    return True
+
+
+def is_written(there: Record | None, new: Record) -> bool:
+    """Whether what stands there is our own write, come through although its answer was lost (D3)."""
+    return there is not None and (there.claimed_by, there.status) == (new.claimed_by, new.status)
 
 
 def fail(table: Table, route: str, failure: Failure, claimed: Record | None) -> None:
@@ -133,11 +139,10 @@ def failures(table: Table, route: str) -> list[Failure]:
     return [items.failure_of(item) for item in table.query(route, "FAIL#", "FAIL#~")]
 
 
-def counts(found: Iterable[Record], failed: Iterable[Failure]) -> Counts:
+def counts(states: Mapping[Status, int], failed: Iterable[Failure]) -> Counts:
     """Failures are counted by their FAIL records, since a message may fail before it is claimed."""
-    states = [record.status for record in found]
     open_failures = sum(not failure.resolved for failure in failed)
-    return Counts(states.count(Status.DONE), states.count(Status.PENDING), open_failures)
+    return Counts(states.get(Status.DONE, 0), states.get(Status.PENDING, 0), open_failures)
 
 
 def lease(table: Table, destination: str) -> Lease | None:
@@ -146,8 +151,9 @@ def lease(table: Table, destination: str) -> Lease | None:
 
 
 def put_lease(table: Table, destination: str, new: Lease, expected: Lease | None) -> bool:
-    if _hand(lease(table, destination)) not in (_hand(expected), _hand(new)):
-        return False
+    hand = _hand(lease(table, destination))
+    if hand != _hand(expected):
+        return hand == _hand(new)
     table.put(items.destination_key(destination), items.LEASE, items.lease_item(new))
     return True
 

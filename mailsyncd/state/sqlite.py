@@ -1,14 +1,13 @@
 """The embedded state store: one SQLite file, its own thread, an answer only after the commit.
 
-Calls that come in while the thread is busy share the next transaction, and so its fsync. They
-are committed together or not at all.
+Calls that come in while the thread is busy share the next transaction, and so its fsync. What
+troubles the file fails them all; what troubles one of them alone is undone by its savepoint.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,27 +15,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mailsyncd.errors import StateUnavailable
-from mailsyncd.model import Counts, Event, Failure, Lease, Record, Watermark
+from mailsyncd.model import Counts, Event, Failure, Lease, Record, Status, Watermark
 from mailsyncd.ports import Clock, Refused
-from mailsyncd.state import items, rules
+from mailsyncd.state import items, rules, sqlite_file
 from mailsyncd.state.items import Item
 
 T = TypeVar("T")
 
 MOST_AT_ONCE = 256  # calls in one transaction
-BUSY_TIMEOUT = 5.0  # seconds to wait for another process's lock
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS items (
-    pk TEXT NOT NULL, sk TEXT NOT NULL,
-    status TEXT, dest_uid INTEGER, ttl INTEGER,
-    item TEXT NOT NULL,
-    PRIMARY KEY (pk, sk)
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS pending ON items (pk, sk) WHERE status = 'PENDING';
-CREATE INDEX IF NOT EXISTS delivered ON items (pk, dest_uid) WHERE status = 'DONE';
-CREATE INDEX IF NOT EXISTS expiry ON items (ttl) WHERE ttl IS NOT NULL;
-"""
-VERSION = 1
+EXPIRY_INTERVAL = 3600.0  # seconds between deletions of what has expired
 
 
 class _SqliteTable:
@@ -62,6 +49,13 @@ class _SqliteTable:
         found = self._connection.execute(f"SELECT item FROM items WHERE {where}", values)  # noqa: S608 - ours
         return [json.loads(row[0]) for row in found]
 
+    def count(self, pk: str) -> dict[Status, int]:
+        """How many records there are of each status."""
+        found = self._connection.execute(
+            "SELECT status, COUNT(*) FROM items WHERE pk = ? AND status IS NOT NULL GROUP BY status", (pk,)
+        )
+        return {Status(status): number for status, number in found}
+
 
 Call = tuple[Callable[[_SqliteTable], Any], "asyncio.Future[Any]"]
 
@@ -74,68 +68,46 @@ class SqliteStore:
         self._clock = clock
         self._read_only = read_only
         self._connection: sqlite3.Connection | None = None
+        self._identity = (0, 0)
+        self._expiry_due = 0.0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="state")
+        self._closed = False
         self._waiting: list[Call] = []
         self._running: asyncio.Task[None] | None = None
 
     # --------------------------------------------------------------------- life
 
     async def open(self) -> None:
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._thread, self._guarded, self._open)
+        await self._on_thread(self._open)
 
     def _open(self) -> None:
-        if self._connection is not None:
-            self._connection.execute("SELECT 1 FROM items LIMIT 1")
-            return
-        if not self._read_only:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-        mode = "ro" if self._read_only else "rw"
-        uri = f"{self._path.absolute().as_uri()}?mode={mode}"
-        connection = sqlite3.connect(
-            uri, uri=True, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
-        )
-        try:
-            self._prepare(connection)
-        except BaseException:
-            connection.close()
-            raise
-        self._connection = connection
-
-    def _prepare(self, connection: sqlite3.Connection) -> None:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version > VERSION:
-            raise StateUnavailable(f"{self._path}: was written by a newer mailsyncd (format {version})")
-        if self._read_only:
-            return
-        connection.execute("PRAGMA journal_mode = WAL")
-        # FULL: an acknowledged claim outlives a power cut, not only a crash of ours (I1).
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.executescript(SCHEMA)
-        connection.execute(f"PRAGMA user_version = {VERSION}")
-        connection.execute("DELETE FROM items WHERE ttl < ?", (int(self._clock.now()),))
+        if self._connection is None:
+            self._connection = sqlite_file.open_file(self._path, read_only=self._read_only)
+            self._identity = sqlite_file.identity(self._path)
+            self._expiry_due = self._clock.monotonic()
+        self._transact([])
 
     async def close(self) -> None:
+        if self._closed:
+            return
         if self._running is not None:
-            await asyncio.gather(self._running, return_exceptions=True)
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._thread, self._close)
-        self._thread.shutdown()
+            await asyncio.wait([self._running])
+        try:
+            await self._on_thread(self._close)
+        finally:
+            self._closed = True
+            self._thread.shutdown(wait=False)
 
     def _close(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
-    def _guarded(self, work: Callable[[], T]) -> T:
-        """Run on the thread; every failure of SQLite or the file is one clear sentence."""
-        try:
-            return work()
-        except sqlite3.Error as error:
-            raise StateUnavailable(f"{self._path}: the state can't be used: {error}") from error
-        except OSError as error:
-            raise StateUnavailable(f"{self._path}: the state can't be used: {error.strerror}") from error
+    async def _on_thread(self, work: Callable[[], T]) -> T:
+        if self._closed:
+            raise StateUnavailable(f"{self._path}: the state has been closed")
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, sqlite_file.guarded, self._path, work)
 
     # ------------------------------------------------------------ transactions
 
@@ -148,19 +120,17 @@ class SqliteStore:
         return await answer
 
     async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
         while self._waiting:
             calls, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
+            outcomes: list[Any]
             try:
-                outcomes = await loop.run_in_executor(
-                    self._thread, self._guarded, lambda calls=calls: self._transact(calls)
-                )
-            except StateUnavailable as error:
+                outcomes = await self._on_thread(lambda calls=calls: self._transact(calls))  # type: ignore[misc]
+            except Exception as error:  # noqa: BLE001 - each caller is told, none is left waiting
                 outcomes = [error] * len(calls)
             for (_, answer), outcome in zip(calls, outcomes, strict=True):
                 if answer.done():
                     continue
-                if isinstance(outcome, BaseException):
+                if isinstance(outcome, Exception):
                     answer.set_exception(outcome)
                 else:
                     answer.set_result(outcome)
@@ -169,16 +139,38 @@ class SqliteStore:
         connection = self._connection
         if connection is None:
             raise StateUnavailable(f"{self._path}: the state is not open")
-        table, outcomes = _SqliteTable(connection), list[Any]()
+        if sqlite_file.identity(self._path) != self._identity:
+            raise StateUnavailable(f"{self._path}: another file was put in its place: restart mailsyncd")
         connection.execute("BEGIN" if self._read_only else "BEGIN IMMEDIATE")
         try:
-            for work, _ in calls:
-                outcomes.append(work(table))
+            outcomes = [self._call(connection, work) for work, _ in calls]
+            self._expire(connection)
             connection.execute("COMMIT")
         except BaseException:
-            connection.execute("ROLLBACK")
+            if connection.in_transaction:  # SQLite has already rolled back when the disk is full
+                connection.execute("ROLLBACK")
             raise
         return outcomes
+
+    def _call(self, connection: sqlite3.Connection, work: Callable[[_SqliteTable], Any]) -> Any:
+        """What one call answers, or its own failure: an item that no mailsyncd wrote."""
+        connection.execute("SAVEPOINT call")
+        try:
+            outcome = work(_SqliteTable(connection))
+        except (LookupError, TypeError, ValueError) as error:
+            connection.execute("ROLLBACK TO call")
+            outcome = StateUnavailable(
+                f"{self._path}: holds an item that can't be read ({type(error).__name__})"
+            )
+        connection.execute("RELEASE call")
+        return outcome
+
+    def _expire(self, connection: sqlite3.Connection) -> None:
+        now = self._clock.monotonic()
+        if self._read_only or now < self._expiry_due:
+            return
+        if not sqlite_file.delete_expired(connection, self._clock.now()):
+            self._expiry_due = now + EXPIRY_INTERVAL
 
     # --------------------------------------------------------------- the rules
 
@@ -220,10 +212,7 @@ class SqliteStore:
         return await self._do(lambda table: rules.failures(table, route))
 
     async def counts(self, route: str) -> Counts:
-        def work(table: _SqliteTable) -> Counts:
-            return rules.counts(rules.all_records(table, route), rules.failures(table, route))
-
-        return await self._do(work)
+        return await self._do(lambda table: rules.counts(table.count(route), rules.failures(table, route)))
 
     async def lease(self, destination: str) -> Lease | None:
         return await self._do(lambda table: rules.lease(table, destination))

@@ -1,0 +1,213 @@
+"""Requests to one DynamoDB table: one client for life, deadlines, conflicts tried again, and every
+failure but a refused condition made StateUnavailable."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Any, cast
+from uuid import uuid4
+
+import botocore.exceptions as sdk
+from aiobotocore.config import AioConfig
+from aiobotocore.session import get_session
+
+from mailsyncd.errors import StateUnavailable
+from mailsyncd.ports import Clock
+from mailsyncd.state.attributes import attribute, attributes, plain
+from mailsyncd.state.dynamo_errors import ERRORS, code_of, unavailable
+from mailsyncd.state.items import Item
+
+CONNECT_TIMEOUT = 2.0
+ATTEMPTS = 4  # repeats by the SDK
+CONNECTIONS = 32
+CONFLICTS = 8  # tries of a write that met another; the SDK does not repeat those (D4)
+FIRST_PAUSE = 0.05  # seconds; the ceiling doubles with each try
+REFUSED = "ConditionalCheckFailedException"
+CONFLICT = "TransactionConflictException"
+CANCELLED = "TransactionCanceledException"
+PASSING = {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A condition or a filter. Names go by placeholders, for DynamoDB reserves many."""
+
+    expression: str
+    values: Mapping[str, object] = field(default_factory=dict)
+
+    def arguments(self, expression: str = "ConditionExpression") -> dict[str, Any]:
+        found: dict[str, Any] = {expression: self.expression}
+        if self.values:
+            found["ExpressionAttributeNames"] = {f"#{name}": name for name in self.values}
+            found["ExpressionAttributeValues"] = {
+                f":{name}": attribute(value) for name, value in self.values.items()
+            }
+        return found
+
+
+ABSENT = Condition("attribute_not_exists(PK)")
+
+
+def equal(**wanted: object) -> Condition:
+    """Every attribute is as wanted."""
+    return Condition(" AND ".join(f"#{name} = :{name}" for name in wanted), wanted)
+
+
+def absent_or(condition: Condition) -> Condition:
+    return Condition(f"{ABSENT.expression} OR ({condition.expression})", condition.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """An item to put, whole, under a condition."""
+
+    pk: str
+    sk: str
+    item: Item
+    condition: Condition | None = None
+
+    def arguments(self) -> dict[str, Any]:
+        put: dict[str, Any] = {"Item": attributes({"PK": self.pk, "SK": self.sk, **self.item})}
+        if self.condition:
+            put |= self.condition.arguments()
+            put["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
+        return put
+
+
+class DynamoClient:
+    """`requests` counts the operations that were asked for; `where` names the table in errors."""
+
+    def __init__(
+        self, table: str, *, region: str | None, endpoint_url: str | None, clock: Clock, timeout: float
+    ) -> None:
+        self.requests: Counter[str] = Counter()
+        self.table = table
+        self.where = f"DynamoDB table {table}" + (f" at {endpoint_url}" if endpoint_url else "")
+        self.clock = clock
+        self._region = region
+        self._endpoint_url = endpoint_url
+        self._config = AioConfig(
+            connect_timeout=CONNECT_TIMEOUT,
+            read_timeout=timeout,
+            max_pool_connections=CONNECTIONS,
+            retries={"mode": "standard", "max_attempts": ATTEMPTS},
+        )
+        self._deadline = (CONNECT_TIMEOUT + timeout) * (ATTEMPTS + 1)
+        self._stack = AsyncExitStack()
+        self._opening = asyncio.Lock()
+        self._connected: Any = None
+
+    async def close(self) -> None:
+        self._connected = None
+        await self._stack.aclose()
+
+    async def _client(self) -> Any:
+        """One client for life: its connections stay warm."""
+        async with self._opening:
+            if self._connected is None:
+                try:
+                    made = get_session().create_client(
+                        "dynamodb",
+                        region_name=self._region,
+                        endpoint_url=self._endpoint_url,
+                        config=self._config,
+                    )
+                    async with asyncio.timeout(self._deadline):
+                        self._connected = await self._stack.enter_async_context(made)
+                except (*ERRORS, ValueError) as error:  # an endpoint that is no URL is a ValueError
+                    raise unavailable(self.where, "connecting", error) from error
+        return self._connected
+
+    async def ask(self, method: str, *, leave: Collection[str] = (), **arguments: Any) -> dict[str, Any]:
+        """One request. Errors with a code of `leave` come through as they are."""
+        client = await self._client()
+        operation = client.meta.method_to_api_mapping[method]
+        self.requests[operation] += 1
+        try:
+            async with asyncio.timeout(self._deadline):
+                answer: dict[str, Any] = await getattr(client, method)(**arguments)
+        except ERRORS as error:
+            if code_of(error) in leave:
+                raise
+            raise unavailable(self.where, operation, error) from error
+        # The SDK takes a web page with status 200 for an empty answer, and so for a granted claim.
+        if "amz-json" not in answer["ResponseMetadata"]["HTTPHeaders"].get("content-type", ""):
+            raise StateUnavailable(f"{self.where}: what answers there is not DynamoDB: check the address")
+        return answer
+
+    # -------------------------------------------------------------------- items
+
+    async def get(self, pk: str, sk: str) -> Item | None:
+        key = attributes({"PK": pk, "SK": sk})
+        answer = await self.ask("get_item", TableName=self.table, Key=key, ConsistentRead=True)
+        return plain(answer["Item"]) if "Item" in answer else None
+
+    async def query(self, pk: str, start: str, end: str, *, only: Condition | None = None) -> list[Item]:
+        """Items with start <= SK <= end that are as `only` says, in order, to the last page (D12)."""
+        arguments = only.arguments("FilterExpression") if only else {"ExpressionAttributeValues": {}}
+        arguments["ExpressionAttributeValues"] |= attributes({":pk": pk, ":start": start, ":end": end})
+        found: list[Item] = []
+        while True:
+            answer = await self.ask(
+                "query",
+                TableName=self.table,
+                ConsistentRead=True,
+                KeyConditionExpression="PK = :pk AND SK BETWEEN :start AND :end",
+                **arguments,
+            )
+            found += [plain(item) for item in answer.get("Items", ())]
+            if not answer.get("LastEvaluatedKey"):
+                return found
+            arguments["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+    async def put(self, write: Write) -> Item | None:
+        """None once it is written, else the item in its way: {} if there is none."""
+        for attempt in range(CONFLICTS):
+            try:
+                await self.ask(
+                    "put_item", leave=(REFUSED, CONFLICT), TableName=self.table, **write.arguments()
+                )
+            except sdk.ClientError as error:
+                if code_of(error) == REFUSED:
+                    return plain(cast("dict[str, Any]", error.response.get("Item", {})))
+                await self._pause(attempt)
+            else:
+                return None
+        raise self._lost_to_others()
+
+    async def transact(self, writes: Sequence[Write]) -> list[Item | None] | None:
+        """All or nothing. None once written, else for each what stands in its way ({} if nothing
+        does), None where it was not refused."""
+        puts = [{"Put": {"TableName": self.table, **write.arguments()}} for write in writes]
+        token = uuid4().hex
+        for attempt in range(CONFLICTS):
+            try:
+                await self.ask(
+                    "transact_write_items", leave=(CANCELLED,), TransactItems=puts, ClientRequestToken=token
+                )
+            except sdk.ClientError as error:
+                reasons = error.response.get("CancellationReasons", [])
+                codes = {str(reason.get("Code")) for reason in reasons}
+                if "ConditionalCheckFailed" in codes and not codes & PASSING:
+                    return [_in_the_way(reason) for reason in reasons]
+                if not codes & PASSING:
+                    raise unavailable(self.where, "TransactWriteItems", error) from error
+                await self._pause(attempt)
+            else:
+                return None
+        raise self._lost_to_others()
+
+    async def _pause(self, attempt: int) -> None:
+        await self.clock.sleep(random.uniform(FIRST_PAUSE / 5, FIRST_PAUSE * 2**attempt))
+
+    def _lost_to_others(self) -> StateUnavailable:
+        return StateUnavailable(f"{self.where}: other writes keep getting in the way, {CONFLICTS} times")
+
+
+def _in_the_way(reason: Mapping[str, Any]) -> Item | None:
+    return plain(reason.get("Item", {})) if reason.get("Code") == "ConditionalCheckFailed" else None
