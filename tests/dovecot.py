@@ -110,12 +110,13 @@ class Dovecot:
         return (self.directory / "log" / "dovecot.log").read_text(errors="replace")
 
     def commands(self, user: str) -> list[str]:
-        """Every command line that a signed-in client of this user has sent, without its tag."""
-        lines = []
+        """Every command line that signed-in clients of this user have sent, without its tag; but not
+        those of mailboxes.Plain, whose tags are t1, t2 and so on."""
+        lines: list[str] = []
         for path in sorted((self.directory / "raw" / user).glob("*.in")):
-            for line in path.read_bytes().splitlines():
-                text = re.sub(rb"^\d+\.\d+ ", b"", line)
-                lines.append(text.partition(b" ")[2].decode("latin-1") or text.decode("latin-1"))
+            sent = [re.sub(rb"^\d+\.\d+ ", b"", line) for line in path.read_bytes().splitlines()]
+            if sent and not re.match(rb"t\d+ ", sent[0]):
+                lines += [(line.partition(b" ")[2] or line).decode("latin-1") for line in sent]
         return lines
 
     def raw_log_for(self, user: str) -> None:

@@ -10,7 +10,7 @@ import heapq
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime
 from itertools import count
 
 from mailsyncd.errors import ConnectionLost, MailsyncError, Sent
@@ -18,6 +18,7 @@ from mailsyncd.model import Appended, Listing, Mailbox, TailMessage, Wake
 from mailsyncd.policy import fingerprint, instant
 from mailsyncd.ports import SinkLimits
 
+LIMITS = SinkLimits(window=8, window_bytes=1 << 20, per_second=None, max_message=None)
 WHEN = "17-Jul-2026 09:40:08 +0000"
 
 
@@ -144,7 +145,7 @@ class FakeSourceSession:
         await self._turn()
         found = []
         for uid, (_, when, _) in sorted(self._box.messages.items()):
-            day = date.fromtimestamp(instant(when) or 0)
+            day = datetime.fromtimestamp(instant(when) or 0, UTC).date()
             if uid > after and (before is None or uid < before) and (since is None or day >= since):
                 found.append(uid)
         return found
@@ -197,7 +198,7 @@ class FakeOutlook:
     folders: dict[str, list[Copy]] = field(default_factory=dict)
     uidnext: dict[str, int] = field(default_factory=dict)
     has_uidplus: bool = True
-    limits: SinkLimits = SinkLimits(window=8, window_bytes=1 << 20, per_second=None, max_message=None)
+    limits: SinkLimits = LIMITS
     before: Callable[[bytes], MailsyncError | None] = lambda body: None
     after: Callable[[bytes], MailsyncError | None] = lambda body: None
     hold: asyncio.Event | None = None

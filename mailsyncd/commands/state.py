@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any, TextIO
 from mailsyncd.assemble import make_store, readable_store
 from mailsyncd.commands.choose import only_route
 from mailsyncd.config.load import load
-from mailsyncd.model import Route
+from mailsyncd.model import Counts, Route, Watermark
 from mailsyncd.observe.clock import SystemClock
 from mailsyncd.ports import StateStore
 from mailsyncd.state.dynamodb import DynamoStore
@@ -50,14 +50,10 @@ async def show(
     """Watermarks and counts of the configured routes. Raises StateUnavailable."""
     configuration = only_route(load(config, environ).configuration, only)
     store = readable_store(configuration.state, SystemClock())
-    if store is None:
+    if store is None and not as_json:
         print(f"{configuration.state.path}: there is no state yet", file=out)
         return 0
-    try:
-        await store.open()
-        rows = [await _row(store, one.route) for one in configuration.routes]
-    finally:
-        await store.close()
+    rows = await _rows(store, [one.route for one in configuration.routes])
     if as_json:
         print(json.dumps({"routes": rows}), file=out)
     else:
@@ -65,16 +61,24 @@ async def show(
     return 0
 
 
-async def _row(store: StateStore, route: Route) -> dict[str, Any]:
-    watermark = await store.watermark(route.key)
-    mark = {
-        "uidvalidity": watermark.uidvalidity if watermark else None,
-        "last_uid": watermark.last_uid if watermark else None,
-        "updated_at": datetime.fromtimestamp(watermark.updated_at, UTC).isoformat(timespec="seconds")
-        if watermark
-        else None,
-    }
-    return {"route": route.name, **mark, **asdict(await store.counts(route.key))}
+async def _rows(store: StateStore | None, routes: Sequence[Route]) -> list[dict[str, Any]]:
+    if store is None:
+        return [_row(route, None, Counts(0, 0, 0)) for route in routes]
+    try:
+        await store.open()
+        return [
+            _row(route, await store.watermark(route.key), await store.counts(route.key)) for route in routes
+        ]
+    finally:
+        await store.close()
+
+
+def _row(route: Route, watermark: Watermark | None, counts: Counts) -> dict[str, Any]:
+    mark: dict[str, Any] = dict.fromkeys(("uidvalidity", "last_uid", "updated_at"))
+    if watermark:
+        updated = datetime.fromtimestamp(watermark.updated_at, UTC).isoformat(timespec="seconds")
+        mark |= {"uidvalidity": watermark.uidvalidity, "last_uid": watermark.last_uid, "updated_at": updated}
+    return {"route": route.name, **mark, **asdict(counts)}
 
 
 def _table(rows: list[dict[str, Any]], out: TextIO) -> None:

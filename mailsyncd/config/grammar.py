@@ -86,12 +86,12 @@ def shown(value: object) -> str:
     return "this"
 
 
-def readable_duration(seconds: float) -> str:
+def readable_duration(seconds: int) -> str:
     """The shortest way to write it."""
     for unit, factor in (("d", 86_400), ("h", 3600), ("m", 60)):
-        if seconds >= factor and seconds % factor == 0:
-            return f"{seconds / factor:.0f}{unit}"
-    return f"{seconds:g}s"
+        if seconds and seconds % factor == 0:
+            return f"{seconds // factor}{unit}"
+    return f"{seconds}s"
 
 
 def readable_size(octets: int) -> str:

@@ -111,6 +111,10 @@ def _sentence(path: KeyPath, kind: str, said: str, value: object) -> str:
 
 def _did_you_mean(path: KeyPath) -> str:
     section = schema.SECTIONS.get(str(path[0])) if len(path) > 1 else None
-    known = list((section or schema.Settings).model_fields)
-    close = difflib.get_close_matches(str(path[-1]).lower(), known, n=1, cutoff=0.6)
-    return f"; did you mean {close[0]}?" if close else f"; there are: {', '.join(sorted(known))}"
+    known, key = list((section or schema.Settings).model_fields), str(path[-1]).lower()
+    if close := difflib.get_close_matches(key, known, n=1, cutoff=0.7):
+        return f"; did you mean {close[0]}?"
+    homes = [name for name, other in schema.SECTIONS.items() if key in other.model_fields]
+    if homes:
+        return f"; it belongs to {' or '.join(f'[{home}]' for home in homes)}"
+    return f"; there are: {', '.join(sorted(known))}"

@@ -95,8 +95,7 @@ def within(base: Path, text: str, environ: Mapping[str, str]) -> Path:
 def _read(path: Path, *, private: bool) -> str:
     """A file's text without its last line end; a file that others may read is refused."""
     try:
-        # Without waiting: a named pipe would hold up the start for ever.
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        with open(path, "rb", opener=_at_once) as file:
             mode = os.fstat(file.fileno()).st_mode
             if not stat.S_ISREG(mode):
                 raise ValueError(f"{path} is not a file")
@@ -111,3 +110,8 @@ def _read(path: Path, *, private: bool) -> str:
         return octets.decode("utf-8").rstrip("\r\n")
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not text in UTF-8") from None
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Without waiting: a named pipe would hold up the start for ever."""
+    return os.open(path, flags | os.O_NONBLOCK)

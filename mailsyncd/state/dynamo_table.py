@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import botocore.exceptions as sdk
 
 from mailsyncd.errors import StateUnavailable
@@ -9,26 +11,31 @@ from mailsyncd.state.dynamo_client import DynamoClient
 from mailsyncd.state.dynamo_errors import code_of
 
 KEYS = [{"AttributeName": "PK", "KeyType": "HASH"}, {"AttributeName": "SK", "KeyType": "RANGE"}]
-ATTRIBUTES = [{"AttributeName": name, "AttributeType": "S"} for name in ("PK", "SK")]
+TYPES = [{"AttributeName": name, "AttributeType": "S"} for name in ("PK", "SK")]
 TTL = "ttl"
-LOOK_EVERY = 1.0  # seconds
-LOOKS = 120
-# Backups of a table that was made just now are being set up, and can't be changed meanwhile.
-NOT_YET = "ContinuousBackupsUnavailableException"
-UNKNOWN = "UnknownOperationException"
+POLL = 0.5  # seconds
+LOOKS = 240
+UNKNOWN = "UnknownOperationException"  # DynamoDB Local has no backups
+NOT_YET = "ContinuousBackupsUnavailableException"  # for some seconds after a table was made
 
 
 async def check(client: DynamoClient) -> None:
-    """Raises StateUnavailable if the table is not there, or can't be ours."""
-    described = (await client.ask("describe_table", TableName=client.table))["Table"]
+    """Raises StateUnavailable if the table is missing or can't be ours."""
+    described = await _described(client)
     if described["TableStatus"] not in ("ACTIVE", "UPDATING"):
         raise StateUnavailable(f"{client.where}: the table is {described['TableStatus']}")
-    kinds = {one["AttributeName"]: one["AttributeType"] for one in described["AttributeDefinitions"]}
-    if described["KeySchema"] != KEYS or {kinds["PK"], kinds["SK"]} != {"S"}:
+    types = {one["AttributeName"]: one["AttributeType"] for one in described["AttributeDefinitions"]}
+    if described["KeySchema"] != KEYS or (types["PK"], types["SK"]) != ("S", "S"):
         raise StateUnavailable(
-            f"{client.where}: its keys are not PK and SK, so it is not mailsyncd's: set another name, "
-            "and run `mailsyncd state init`"
+            f"{client.where}: the table has other keys than the strings PK and SK: "
+            "it belongs to something else, set another [state] table"
         )
+
+
+async def _described(client: DynamoClient) -> dict[str, Any]:
+    answer = await client.ask("describe_table", TableName=client.table)
+    described: dict[str, Any] = answer["Table"]
+    return described
 
 
 async def create(
@@ -53,7 +60,7 @@ async def _table(client: DynamoClient, *, deletion_protection: bool) -> str:
             leave=("ResourceInUseException",),
             TableName=client.table,
             KeySchema=KEYS,
-            AttributeDefinitions=ATTRIBUTES,
+            AttributeDefinitions=TYPES,
             BillingMode="PAY_PER_REQUEST",
             DeletionProtectionEnabled=deletion_protection,
         )
@@ -64,21 +71,22 @@ async def _table(client: DynamoClient, *, deletion_protection: bool) -> str:
 
 async def _until_active(client: DynamoClient) -> None:
     for _ in range(LOOKS):
-        if (await client.ask("describe_table", TableName=client.table))["Table"]["TableStatus"] == "ACTIVE":
+        if (await _described(client))["TableStatus"] == "ACTIVE":
             return
-        await client.clock.sleep(LOOK_EVERY)
-    raise StateUnavailable(f"{client.where}: the table did not become active")
+        await client.clock.sleep(POLL)
+    raise StateUnavailable(f"{client.where}: did not become active within {LOOKS * POLL:.0f} s")
 
 
 async def _expiry(client: DynamoClient) -> str:
-    described = (await client.ask("describe_time_to_live", TableName=client.table))["TimeToLiveDescription"]
-    if described.get("TimeToLiveStatus") not in ("ENABLED", "ENABLING"):
-        wanted = {"Enabled": True, "AttributeName": TTL}
-        await client.ask("update_time_to_live", TableName=client.table, TimeToLiveSpecification=wanted)
-        return f"expiry by {TTL} is on"
-    if (by := described.get("AttributeName", TTL)) != TTL:
-        raise StateUnavailable(f"{client.where}: items expire by the attribute {by}, not by {TTL}")
-    return f"expiry by {TTL} was on"
+    answer = await client.ask("describe_time_to_live", TableName=client.table)
+    described = answer["TimeToLiveDescription"]
+    if described.get("TimeToLiveStatus") in ("ENABLED", "ENABLING"):
+        if (by := described.get("AttributeName", TTL)) != TTL:
+            raise StateUnavailable(f"{client.where}: its items expire by {by}, not by {TTL}")
+        return f"expiry by {TTL} was on"
+    wanted = {"Enabled": True, "AttributeName": TTL}
+    await client.ask("update_time_to_live", TableName=client.table, TimeToLiveSpecification=wanted)
+    return f"expiry by {TTL} is on"
 
 
 async def _backups(client: DynamoClient) -> str:
@@ -93,16 +101,13 @@ async def _backups(client: DynamoClient) -> str:
         except sdk.ClientError as error:
             if code_of(error) == UNKNOWN:
                 return "point-in-time recovery is not known to this engine"
-            await client.clock.sleep(LOOK_EVERY)
         else:
             return "point-in-time recovery is on"
-    raise StateUnavailable(
-        f"{client.where}: point-in-time recovery can't be switched on yet: try again later"
-    )
+        await client.clock.sleep(POLL)
+    raise StateUnavailable(f"{client.where}: point-in-time recovery can't be had yet: try again later")
 
 
 async def _protection(client: DynamoClient) -> str:
-    described = (await client.ask("describe_table", TableName=client.table))["Table"]
-    if not described.get("DeletionProtectionEnabled"):
+    if not (await _described(client)).get("DeletionProtectionEnabled"):
         await client.ask("update_table", TableName=client.table, DeletionProtectionEnabled=True)
     return "deletion protection is on"

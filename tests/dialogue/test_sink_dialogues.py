@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from functools import partial
 
 import pytest
 from scripts import BASIC, Line, served, sink
@@ -153,9 +154,9 @@ async def test_early_literals_are_used_where_the_probe_shows_that_they_are_safe(
         line.say(f"{tag} OK [APPENDUID 3 9] {len(body)}")
         await line.until_closed()
 
-    async with served(lambda line: probe(line, honoured=True), script) as port:
-        async with sink(port, AUTO).session() as session:
-            assert await session.append("F", b"x" * 300_000, WHEN, seen=False) == Appended(3, 9)
+    first = partial(probe, honoured=True)
+    async with served(first, script) as port, sink(port, AUTO).session() as session:
+        assert await session.append("F", b"x" * 300_000, WHEN, seen=False) == Appended(3, 9)
 
 
 async def test_early_literals_are_not_used_where_the_server_reads_them_as_commands() -> None:
@@ -165,9 +166,9 @@ async def test_early_literals_are_not_used_where_the_server_reads_them_as_comman
         line.say(f"{tag} OK")
         await line.until_closed()
 
-    async with served(lambda line: probe(line, honoured=False), script) as port:
-        async with sink(port, AUTO).session() as session:
-            assert await session.append("F", b"x", WHEN, seen=False) == Appended(None, None)
+    first = partial(probe, honoured=False)
+    async with served(first, script) as port, sink(port, AUTO).session() as session:
+        assert await session.append("F", b"x", WHEN, seen=False) == Appended(None, None)
 
 
 async def test_a_microsoft_host_gets_waiting_literals_whatever_it_offers() -> None:

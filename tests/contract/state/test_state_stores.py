@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import pytest
 
-from mailsyncd.errors import FailureKind
+from mailsyncd.errors import FailureKind, StateUnavailable
 from mailsyncd.model import Claimant, Failure, Lease, Record, Status, Watermark
 from mailsyncd.ports import Refused, StateStore
+from mailsyncd.state import items
+from mailsyncd.state.attributes import attributes
+from mailsyncd.state.dynamodb import DynamoStore
+from mailsyncd.state.memory import MemoryStore
+from mailsyncd.state.sqlite import SqliteStore
 
 ROUTE = "ROUTE#ann@gmail.example#DEST#me@outlook.example#FOLDER#Gmail/ann"
 OTHER = "ROUTE#bob@gmail.example#DEST#me@outlook.example#FOLDER#Gmail/bob"
@@ -37,6 +43,28 @@ def done(one: Record, dest_uid: int | None = 100) -> Record:
     return replace(
         one, status=Status.DONE, dest_uid=dest_uid, copied_at=1_700_000_001.5, expires_at=4_000_000_000
     )
+
+
+FAILURE = Failure(7, 1, FailureKind.REJECTED, "no", 1, 1.0)
+LEASE = Lease("one", 1, 1, 60.0, 1.0)
+METHODS: dict[str, Callable[[StateStore], Awaitable[object]]] = {
+    "open": lambda store: store.open(),
+    "watermark": lambda store: store.watermark(ROUTE),
+    "advance": lambda store: store.advance(ROUTE, Watermark(7, 1, 1.0), expected=None),
+    "claim": lambda store: store.claim(ROUTE, record(1)),
+    "claim by id": lambda store: store.claim(ROUTE, record(1, gm_msgid="42")),
+    "adopt": lambda store: store.adopt(ROUTE, record(1), record(1, attempt="b")),
+    "finish": lambda store: store.finish(ROUTE, done(record(1))),
+    "fail": lambda store: store.fail(ROUTE, FAILURE, None),
+    "fail with record": lambda store: store.fail(ROUTE, FAILURE, record(1)),
+    "records": lambda store: store.records(ROUTE, 7),
+    "delivered": lambda store: store.delivered(ROUTE, 3, 1),
+    "pending": lambda store: store.pending(ROUTE),
+    "failures": lambda store: store.failures(ROUTE),
+    "counts": lambda store: store.counts(ROUTE),
+    "lease": lambda store: store.lease("me@outlook.example"),
+    "put_lease": lambda store: store.put_lease("me@outlook.example", LEASE, expected=None),
+}
 
 
 async def test_a_watermark_is_replaced_only_by_who_knows_the_last(store: StateStore) -> None:
@@ -101,6 +129,54 @@ async def test_a_record_that_failed_is_replaced_by_a_new_claim(store: StateStore
         assert await store.claim(ROUTE, replace(mine, claimed_by=Claimant(1, "b"))) is None
 
 
+async def test_a_claim_that_failed_is_made_again_by_its_own_claimant(store: StateStore) -> None:
+    mine = record(1)
+    await store.claim(ROUTE, mine)
+    await store.fail(ROUTE, Failure(7, 1, FailureKind.REJECTED, "no", 3, 5.0), mine)
+    assert await store.claim(ROUTE, mine) is None
+    assert await store.pending(ROUTE) == [mine]
+
+
+async def test_a_message_whose_record_is_gone_still_counts_as_copied(store: StateStore) -> None:
+    """As after expiry: the pointer is left, and there is no record where it points."""
+    mine = record(1, gm_msgid="42")
+    await store.claim(ROUTE, mine)
+    await _forget(store, mine)
+    assert await store.records(ROUTE, 7) == []
+    refused = await store.claim(ROUTE, record(2, attempt="b", gm_msgid="42"))
+    assert refused is not None
+    assert (refused.by.uidvalidity, refused.by.uid, refused.by.status) == (7, 1, Status.DONE)
+    assert await store.records(ROUTE, 7) == []
+    assert await store.claim(ROUTE, record(1, attempt="c", gm_msgid="42")) is None
+
+
+async def _forget(store: StateStore, gone: Record) -> None:
+    key = items.uid_key(gone.uidvalidity, gone.uid)
+    if isinstance(store, MemoryStore):
+        del store.table.items[ROUTE, key]
+    elif isinstance(store, SqliteStore):
+        await store._do(
+            lambda table: table._connection.execute("DELETE FROM items WHERE sk = ?", (key,)).rowcount
+        )
+    else:
+        assert isinstance(store, DynamoStore)
+        client = store._client
+        await client.ask("delete_item", TableName=client.table, Key=attributes({"PK": ROUTE, "SK": key}))
+
+
+async def test_of_two_uids_of_a_failed_message_one_is_claimed(store: StateStore) -> None:
+    """The failed one again, and its other UIDs, all at once: the pointer follows one of them."""
+    first = record(1, gm_msgid="42")
+    await store.claim(ROUTE, first)
+    await store.fail(ROUTE, Failure(7, 1, FailureKind.REJECTED, "no", 3, 5.0), first)
+    claims = [record(uid, attempt=f"again {uid}", gm_msgid="42") for uid in (1, 2, 3)]
+    answers = await asyncio.gather(*(store.claim(ROUTE, one) for one in claims))
+    assert answers.count(None) == 1
+    winner = claims[answers.index(None)]
+    assert await store.pending(ROUTE) == [winner]
+    assert {answer.by for answer in answers if answer} == {winner}
+
+
 async def test_of_many_claims_at_once_one_is_granted(store: StateStore) -> None:
     claims = [record(1, attempt=str(n), gm_msgid="42") for n in range(8)]
     answers = await asyncio.gather(*(store.claim(ROUTE, one) for one in claims))
@@ -124,6 +200,42 @@ async def test_a_record_that_stands_for_another_is_made_by_finish(store: StateSt
     assert await store.finish(ROUTE, same)
     assert await store.finish(ROUTE, same)
     assert await store.records(ROUTE, 7) == [same]
+
+
+async def test_a_failed_record_is_not_finished(store: StateStore) -> None:
+    mine = record(1)
+    await store.claim(ROUTE, mine)
+    await store.fail(ROUTE, Failure(7, 1, FailureKind.REJECTED, "no", 3, 5.0), mine)
+    assert not await store.finish(ROUTE, done(mine))
+    assert [one.status for one in await store.records(ROUTE, 7)] == [Status.FAILED]
+
+
+async def test_a_record_that_stands_for_another_replaces_a_failed_one_only(store: StateStore) -> None:
+    mine, same = record(5), replace(done(record(5, attempt="b"), None), same_as=(6, 1))
+    await store.claim(ROUTE, mine)
+    assert not await store.finish(ROUTE, same)
+    await store.fail(ROUTE, Failure(7, 5, FailureKind.REJECTED, "no", 3, 5.0), mine)
+    assert await store.finish(ROUTE, same)
+    assert await store.records(ROUTE, 7) == [same]
+
+
+async def test_an_adopted_record_does_not_fail_by_its_former_claimant(store: StateStore) -> None:
+    old = record(1)
+    new = replace(old, claimed_by=Claimant(2, "b"))
+    await store.claim(ROUTE, old)
+    await store.adopt(ROUTE, old, new)
+    failure = Failure(7, 1, FailureKind.REJECTED, "no", 3, 5.0)
+    await store.fail(ROUTE, failure, old)
+    assert await store.pending(ROUTE) == [new]
+    assert await store.failures(ROUTE) == [failure]
+
+
+async def test_a_done_record_does_not_fail_afterwards(store: StateStore) -> None:
+    mine = record(1)
+    await store.claim(ROUTE, mine)
+    await store.finish(ROUTE, done(mine))
+    await store.fail(ROUTE, Failure(7, 1, FailureKind.REJECTED, "no", 3, 5.0), mine)
+    assert await store.records(ROUTE, 7) == [done(mine)]
 
 
 async def test_an_adopted_record_is_lost_to_its_former_claimant(store: StateStore) -> None:
@@ -169,6 +281,7 @@ async def test_delivered_records_are_found_by_their_copies(store: StateStore) ->
         await store.claim(ROUTE, one)
         await store.finish(ROUTE, done(one, dest_uid))
     await store.claim(ROUTE, record(6))
+    await store.finish(ROUTE, replace(done(record(7), None), same_as=(6, 1)))  # has no copy of its own
     assert [one.uid for one in sorted(await store.delivered(ROUTE, 3, 100), key=lambda r: r.uid)] == [2, 3, 5]
 
 
@@ -189,6 +302,9 @@ async def test_counts_tell_what_is_where(store: StateStore) -> None:
     await store.finish(ROUTE, done(record(1)))
     await store.fail(ROUTE, Failure(7, 3, FailureKind.REJECTED, "no", 1, 1.0), record(3))
     await store.fail(ROUTE, Failure(7, 4, FailureKind.OVERSIZE, "big", 1, 1.0), None)
+    resolved = Failure(7, 5, FailureKind.OVERSIZE, "big", 1, 1.0, resolved=True, expires_at=4_000_000_000)
+    await store.fail(ROUTE, resolved, None)
+    assert (await store.failures(ROUTE))[-1] == resolved
     counts = await store.counts(ROUTE)
     assert (counts.done, counts.pending, counts.failed) == (1, 1, 2)
 
@@ -214,3 +330,58 @@ async def test_many_records_come_back_whole(store: StateStore) -> None:
     ones = [record(uid, message_id=long) for uid in range(1, count + 1)]
     await asyncio.gather(*(store.claim(ROUTE, one) for one in ones))
     assert await store.records(ROUTE, 7) == ones
+
+
+async def test_failures_come_by_uidvalidity_and_uid(store: StateStore) -> None:
+    keys = [(8, 1), (7, 10), (7, 9), (7, 4_294_967_295), (10, 2)]
+    for uidvalidity, uid in keys:
+        await store.fail(ROUTE, Failure(uidvalidity, uid, FailureKind.VANISHED, "gone", 0, 1.0), None)
+    assert [(one.uidvalidity, one.uid) for one in await store.failures(ROUTE)] == sorted(keys)
+    assert await store.failures(OTHER) == []
+
+
+async def test_a_failure_written_again_is_one_failure(store: StateStore) -> None:
+    first = Failure(7, 1, FailureKind.REJECTED, "no", 1, 1.0, next_attempt_at=2.0)
+    again = replace(first, retry_count=2, updated_at=3.0, next_attempt_at=None)
+    await store.fail(ROUTE, first, None)
+    await store.fail(ROUTE, again, None)
+    assert await store.failures(ROUTE) == [again]
+
+
+async def test_of_many_takers_at_once_one_has_the_lease(store: StateStore) -> None:
+    old = Lease("", 3, 9, 60.0, 1.0)
+    assert await store.put_lease("me@outlook.example", old, expected=None)
+    takers = [Lease(f"taker {n}", 4, 1, 60.0, 2.0) for n in range(6)]
+    answers = await asyncio.gather(
+        *(store.put_lease("me@outlook.example", one, expected=old) for one in takers)
+    )
+    assert answers.count(True) == 1
+    assert await store.lease("me@outlook.example") == takers[answers.index(True)]
+
+
+async def test_of_many_who_advance_at_once_one_does(store: StateStore) -> None:
+    first = Watermark(7, 0, 1.0)
+    await store.advance(ROUTE, first, expected=None)
+    marks = [Watermark(7, n, 2.0) for n in range(1, 7)]
+    answers = await asyncio.gather(*(store.advance(ROUTE, one, expected=first) for one in marks))
+    assert answers.count(True) == 1
+    assert await store.watermark(ROUTE) == marks[answers.index(True)]
+
+
+async def test_what_is_left_out_stays_left_out(store: StateStore) -> None:
+    bare = record(1, message_id=None, dest_uidvalidity=None, dest_uidnext=None)
+    await store.claim(ROUTE, bare)
+    assert await store.records(ROUTE, 7) == [bare]
+
+
+async def test_an_open_store_may_be_opened_again_to_see_whether_it_answers(store: StateStore) -> None:
+    await store.claim(ROUTE, record(1))
+    await store.open()
+    assert len(await store.records(ROUTE, 7)) == 1
+
+
+@pytest.mark.parametrize("method", METHODS)
+async def test_every_method_says_so_when_the_store_is_away(away: StateStore, method: str) -> None:
+    with pytest.raises(StateUnavailable) as caught:
+        await METHODS[method](away)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,156 @@
+"""The stores give the same answers to any sequence of operations, where claimants and ids meet."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from engines import dynamo
+from fakes import VirtualClock
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from test_state_stores import OTHER, ROUTE, done, record
+
+from mailsyncd.errors import FailureKind
+from mailsyncd.model import Failure, Lease, Record, Watermark
+from mailsyncd.ports import StateStore
+from mailsyncd.state.memory import MemoryStore
+from mailsyncd.state.sqlite import SqliteStore
+
+Operation = Callable[[StateStore], Awaitable[object]]
+
+routes = st.sampled_from([ROUTE, OTHER])
+
+
+@st.composite
+def records(draw: st.DrawFn) -> Record:
+    """Few UIDs, ids and claimants, so that they meet."""
+    return record(
+        draw(st.integers(1, 3)),
+        uidvalidity=draw(st.sampled_from([7, 8])),
+        attempt=draw(st.sampled_from("ab")),
+        epoch=draw(st.integers(1, 2)),
+        gm_msgid=draw(st.sampled_from([None, "41", "42"])),
+        dest_uidvalidity=draw(st.sampled_from([None, 3])),
+    )
+
+
+finished = st.builds(
+    lambda one, dest_uid, same: replace(done(one, dest_uid), same_as=same),
+    records(),
+    st.sampled_from([None, 99, 100]),
+    st.sampled_from([None, (6, 1)]),
+)
+watermarks = st.builds(Watermark, st.sampled_from([7, 8]), st.integers(0, 2), st.sampled_from([1.5, 2.0]))
+leases = st.builds(
+    Lease,
+    st.sampled_from(["", "one", "two"]),
+    st.integers(1, 2),
+    st.integers(1, 2),
+    st.just(60.0),
+    st.just(1.0),
+)
+failures = st.builds(
+    Failure,
+    st.sampled_from([7, 8]),
+    st.integers(1, 3),
+    st.sampled_from(FailureKind),
+    st.just("no"),
+    st.integers(0, 2),
+    st.just(1.0),
+    resolved=st.booleans(),
+)
+
+
+def claim(route: str, one: Record) -> Operation:
+    return lambda store: store.claim(route, one)
+
+
+def adopt(route: str, old: Record, new: Record) -> Operation:
+    moved = replace(new, uidvalidity=old.uidvalidity, uid=old.uid, gm_msgid=old.gm_msgid)
+    return lambda store: store.adopt(route, old, moved)
+
+
+def finish(route: str, one: Record) -> Operation:
+    return lambda store: store.finish(route, one)
+
+
+def fail(route: str, failure: Failure, claimed: Record | None) -> Operation:
+    same = claimed and replace(claimed, uidvalidity=failure.uidvalidity, uid=failure.uid)
+    return lambda store: store.fail(route, failure, same)
+
+
+def advance(route: str, new: Watermark, expected: Watermark | None) -> Operation:
+    return lambda store: store.advance(route, new, expected=expected)
+
+
+def put_lease(new: Lease, expected: Lease | None) -> Operation:
+    return lambda store: store.put_lease("me@outlook.example", new, expected=expected)
+
+
+operations = st.one_of(
+    st.builds(claim, routes, records()),
+    st.builds(adopt, routes, records(), records()),
+    st.builds(finish, routes, finished),
+    st.builds(fail, routes, failures, st.none() | records()),
+    st.builds(advance, routes, watermarks, st.none() | watermarks),
+    st.builds(put_lease, leases, st.none() | leases),
+)
+
+sequences = st.lists(operations, min_size=1, max_size=25)
+
+
+async def everything(store: StateStore, route: str) -> list[object]:
+    """All that can be asked of a route, in an order that does not depend on the store's."""
+
+    def in_order(found: list[Record]) -> list[Record]:
+        return sorted(found, key=lambda one: (one.uidvalidity, one.uid))
+
+    return [
+        await store.watermark(route),
+        await store.records(route, 7),
+        await store.records(route, 8, 1),
+        in_order(await store.pending(route)),
+        in_order(await store.delivered(route, 3, 100)),
+        await store.failures(route),
+        await store.counts(route),
+        await store.lease("me@outlook.example"),
+    ]
+
+
+async def compare(store: StateStore, steps: list[Operation]) -> None:
+    memory = MemoryStore()
+    await store.open()
+    try:
+        for step in steps:
+            assert await step(store) == await step(memory)
+        for route in (ROUTE, OTHER):
+            assert await everything(store, route) == await everything(memory, route)
+    finally:
+        await store.close()
+
+
+@settings(max_examples=100, deadline=None)
+@given(sequences)
+def test_sqlite_answers_as_memory_does_whatever_is_asked(steps: list[Operation]) -> None:
+    with TemporaryDirectory() as directory:
+        asyncio.run(compare(SqliteStore(Path(directory) / "state.db", clock=VirtualClock()), steps))
+
+
+@pytest.mark.real
+@pytest.mark.xdist_group("dynamodb-local")
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(sequences)
+def test_dynamodb_answers_as_memory_does_whatever_is_asked(
+    local_url: str, aws: None, steps: list[Operation]
+) -> None:
+    async def run() -> None:
+        store = dynamo(local_url)
+        await store.init_table(point_in_time_recovery=False, deletion_protection=False)
+        await compare(store, steps)
+
+    asyncio.run(run())

@@ -1,0 +1,269 @@
+"""Every mistake is told: with its key, its line, what is wrong and what would be right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from mailsyncd.config.load import Loaded, load
+from mailsyncd.errors import ConfigError, Problem
+
+Load = Callable[..., Loaded]
+
+OUTLOOK = '[outlook]\nemail = "me@outlook.com"\nauth = "password"\npassword = "p"\n'
+ROUTE = '[[routes]]\ngmail = "me@gmail.com"\nfolder = "Gmail/me"\nauth = "password"\npassword = "p"\n'
+OTHER = ROUTE.replace("me@gmail.com", "you@gmail.com").replace("Gmail/me", "Gmail/you")
+HERE = "# <- here"
+
+
+def daemon(line: str) -> str:
+    return f"[daemon]\n{line} {HERE}\n{OUTLOOK}{ROUTE}"
+
+
+def state(line: str) -> str:
+    return f"[state]\n{line} {HERE}\n{OUTLOOK}{ROUTE}"
+
+
+def outlook(line: str, without: str = "") -> str:
+    return OUTLOOK.replace(without, "") + f"{line} {HERE}\n{ROUTE}"
+
+
+def marked(text: str, line: str) -> str:
+    """The same, with the mark on this line."""
+    return text.replace(line, f"{line} {HERE}", 1)
+
+
+def route(line: str, without: str = "") -> str:
+    """A mistake in the second route."""
+    return f"{OUTLOOK}{ROUTE}{OTHER.replace(without, '')}{line} {HERE}\n"
+
+
+EMAIL = 'email = "me@outlook.com"\n'
+GMAIL = 'gmail = "you@gmail.com"\n'
+FOLDER = 'folder = "Gmail/you"\n'
+AUTH = 'auth = "password"\n'
+PASSWORD = 'password = "p"\n'
+SEVERAL = "".join(
+    f'[[destinations]]\nname = "{name}"\nemail = "{name}@example.org"\n{AUTH}{PASSWORD}'
+    for name in ("a", "b")
+)
+
+BROKEN = [
+    # what is not known
+    (f"wat = 1 {HERE}\n" + OUTLOOK + ROUTE, "wat", "is no known key; there are: daemon"),
+    (f"[deamon] {HERE}\n" + OUTLOOK + ROUTE, "deamon", "did you mean daemon?"),
+    (daemon('sweep_intervall = "5m"'), "daemon.sweep_intervall", "did you mean sweep_interval?"),
+    (daemon("lease = 30"), "daemon.lease", "it belongs to [state]"),
+    (outlook('refresh-token = "x"'), "outlook.refresh-token", "did you mean refresh_token?"),
+    (route('folders = "x"'), "routes[2].folders", "did you mean folder?"),
+    (route('"a b" = 1'), "routes[2].'a b'", "is no known key"),
+    # durations, sizes, numbers, words
+    (daemon('sweep_interval = "often"'), "daemon.sweep_interval", '"5m"'),
+    (daemon("sweep_interval = 4"), "daemon.sweep_interval", "write 5s to 1d"),
+    (daemon('settle_window = "2h"'), "daemon.settle_window", "write 0s to 1h"),
+    (daemon('idle_renewal = "30m"'), "daemon.idle_renewal", "write 10s to 29m"),
+    (daemon("poll_interval = 0"), "daemon.poll_interval", "write 1s to 1h"),
+    (daemon('drain_timeout = "1d"'), "daemon.drain_timeout", "write 0s to 10m"),
+    (daemon('uidvalidity_window = "31d"'), "daemon.uidvalidity_window", "write 1m to 30d"),
+    (daemon('max_message_size = "big"'), "daemon.max_message_size", '"35MB"'),
+    (daemon('max_message_size = "3GiB"'), "daemon.max_message_size", "write 1KiB to 2GiB"),
+    (daemon("memory_budget = 1000"), "daemon.memory_budget", "write 1MiB to 16GiB"),
+    (daemon("queue_size = 0"), "daemon.queue_size", "write 1 to 100000"),
+    (daemon('queue_size = "many"'), "daemon.queue_size", "is not a whole number"),
+    (daemon("queue_size = true"), "daemon.queue_size", "is not a whole number"),
+    (daemon('log_level = "loud"'), "daemon.log_level", "'debug', 'info', 'warning' or 'error'"),
+    (daemon('log_format = "xml"'), "daemon.log_format", "'auto', 'json' or 'text'"),
+    (daemon('socket = ""'), "daemon.socket", "is empty"),
+    (daemon(f'socket = "{"x" * 120}"'), "daemon.socket", "too long for a socket"),
+    # the state
+    (state('backend = "mysql"'), "state.backend", "'sqlite' or 'dynamodb'"),
+    (state("path = 5"), "state.path", "text in quotes"),
+    (state('table = "a b"'), "state.table", "is not a table name"),
+    (state('region = "Oregon"'), "state.region", "write one like us-west-2"),
+    (state('endpoint_url = "http://db.example.org"'), "state.endpoint_url", "must begin with https://"),
+    (state('endpoint_url = "https://u:p@db.example.org"'), "state.endpoint_url", "user name or password"),
+    (state('record_ttl = "1h"'), "state.record_ttl", "write 1d to 3650d"),
+    (state("grace = -1"), "state.grace", "is not a duration"),
+    (state('lease = "5s"'), "state.lease", "write 10s to 10m"),
+    (state('lease = "11m"'), "state.lease", "write 10s to 10m"),
+    (f'[state] {HERE}\nbackend = "dynamodb"\n{OUTLOOK}{ROUTE}', "state.region", "set AWS_REGION"),
+    # the destination
+    (f'outlook = "me@outlook.com" {HERE}\n{ROUTE}', "outlook", "write [outlook] with its keys below"),
+    (outlook('email = "me"', EMAIL), "outlook.email", 'write "name@example.com"'),
+    (outlook('host = "imaps://example.org"'), "outlook.host", "without scheme and port"),
+    (outlook('host = ""'), "outlook.host", "is not a host name"),
+    (outlook("port = 0"), "outlook.port", "write 1 to 65535"),
+    (outlook("port = 65536"), "outlook.port", "write 1 to 65535"),
+    (outlook("tls = false"), "outlook.tls", "loopback hosts only"),
+    (outlook('tls = "perhaps"'), "outlook.tls", "true or false"),
+    (outlook('ca_file = "none.pem"'), "outlook.ca_file", "No such file"),
+    (outlook('auth = "kerberos"', AUTH), "outlook.auth", "'oauth' or 'password'"),
+    (outlook("password = 5", PASSWORD), "outlook.password", "is not a secret; write"),
+    (outlook('password = ""', PASSWORD), "outlook.password", "is empty"),
+    (outlook('password = "a\\nb"', PASSWORD), "outlook.password", "line break"),
+    (outlook('password = { env = "NONE" }', PASSWORD), "outlook.password", "NONE is not set"),
+    (outlook('password = { env = "a-b" }', PASSWORD), "outlook.password", "takes the name of"),
+    (outlook('password = { file = "none" }', PASSWORD), "outlook.password", "can't be read: No such"),
+    (outlook('password = { file = "." }', PASSWORD), "outlook.password", "Is a directory"),
+    (outlook('password = { credential = "c" }', PASSWORD), "outlook.password", "LoadCredential"),
+    (outlook('password = { ssm = "/p" }', PASSWORD), "outlook.password", "not supported yet"),
+    (outlook('password = { secretsmanager = "p" }', PASSWORD), "outlook.password", "not supported yet"),
+    (outlook('password = { env = "A", file = "b" }', PASSWORD), "outlook.password", "is not a secret"),
+    (outlook('tenant = "a/b"'), "outlook.tenant", "write consumers"),
+    (outlook('token_url = "http://example.org/token"'), "outlook.token_url", "must begin with https://"),
+    (outlook('token_url = "https://[x"'), "outlook.token_url", "is not a URL"),
+    (outlook('literals = "fast"'), "outlook.literals", "'auto', 'sync' or 'plus'"),
+    (outlook("window = 0"), "outlook.window", "write 1 to 1024"),
+    (outlook("per_second = -1"), "outlook.per_second", "write 0 to 10000"),
+    (outlook('per_second = "few"'), "outlook.per_second", "is not a number"),
+    (marked(OUTLOOK, "[outlook]").replace(EMAIL, "") + ROUTE, "outlook.email", "missing"),
+    (marked(OUTLOOK, "[outlook]").replace(PASSWORD, "") + ROUTE, "outlook.password", "needs it"),
+    # several destinations
+    (
+        SEVERAL.replace('name = "b"', f'name = "a" {HERE}') + ROUTE + 'destination = "a"',
+        "destinations[2].name",
+        "'a' is",
+    ),
+    (
+        SEVERAL.replace('"b@example.org"', f'"A@example.org" {HERE}') + ROUTE + 'destination = "a"',
+        "destinations[2].email",
+        "another destination",
+    ),
+    (SEVERAL + ROUTE + f'destination = "c" {HERE}', "routes[1].destination", "there are: a, b"),
+    (SEVERAL + marked(ROUTE, "[[routes]]"), "routes[1].destination", "there are several"),
+    (marked(OUTLOOK, "[outlook]") + SEVERAL + ROUTE + 'destination = "a"', "outlook", "[[destinations]]"),
+    # routes
+    (f"{OUTLOOK}[routes] {HERE}\n", "routes", "write [[routes]] with its keys below"),
+    (f"routes = [1] {HERE}\n{OUTLOOK}", "routes[1]", "write [[routes]] with its keys below"),
+    (route('gmail = "you@"', GMAIL), "routes[2].gmail", 'write "name@example.com"'),
+    (route('folder = ""', FOLDER), "routes[2].folder", "is empty"),
+    (route('folder = " x"', FOLDER), "routes[2].folder", "space at its edge"),
+    (route('folder = "a//b"', FOLDER), "routes[2].folder", "part that is empty"),
+    (route('folder = "a\\u0007"', FOLDER), "routes[2].folder", "control character"),
+    (route('folder = "files"', FOLDER), "routes[2].folder", "Outlook keeps for itself"),
+    (route('mailbox = ""'), "routes[2].mailbox", "is empty"),
+    (route('start = "yesterday"'), "routes[2].start", "2026-01-31"),
+    (route("start = 2999-01-01"), "routes[2].start", "is in the future"),
+    (route('filter = "a\\r\\nb"'), "routes[2].filter", "control character"),
+    (route("mark_seen = 2"), "routes[2].mark_seen", "true or false"),
+    (route('destination = "gmx"'), "routes[2].destination", "there are: outlook"),
+    (route("tls = false"), "routes[2].tls", "loopback hosts only"),
+    (OUTLOOK + ROUTE + marked(OTHER.replace(AUTH, ""), "[[routes]]"), "routes[2].client_id", "is missing"),
+    (OUTLOOK + ROUTE + marked(OTHER.replace(GMAIL, ""), "[[routes]]"), "routes[2].gmail", "is missing"),
+    (OUTLOOK + ROUTE + marked(ROUTE, "[[routes]]"), "routes[2]", "is the same route as routes[1]"),
+    (OUTLOOK + ROUTE + marked(ROUTE.replace("me@g", "Me@g"), "[[routes]]"), "routes[2]", "the same route"),
+    (
+        OUTLOOK + ROUTE.replace(PASSWORD, f"[routes.password] {HERE}\nenv = 1\n"),
+        "routes[1].password",
+        "secret",
+    ),
+    # what is no TOML
+    (f"{OUTLOOK}what is this {HERE}\n{ROUTE}", "", "is not TOML"),
+    (f'{OUTLOOK}email = "again" {HERE}\n{ROUTE}', "", "is not TOML"),
+    (f'{OUTLOOK}{ROUTE}filter = """ {HERE}\n', "", "is not TOML"),
+]
+
+
+def problems(load_text: Load, text: str, **environ: str) -> tuple[Problem, ...]:
+    with pytest.raises(ConfigError) as caught:
+        load_text(text, environ)
+    return caught.value.problems
+
+
+@pytest.mark.parametrize(("text", "key", "what"), BROKEN, ids=[f"{key}: {what}" for _, key, what in BROKEN])
+def test_a_mistake_is_told_with_key_line_and_remedy(load_text: Load, text: str, key: str, what: str) -> None:
+    line = next(number for number, line in enumerate(text.split("\n"), 1) if HERE in line)
+    found = problems(load_text, text)
+    assert (found[0].where, found[0].line, found[0].source) == (key, line, "config.toml")
+    assert what in found[0].what
+    assert "\n" not in str(found[0])
+    assert {one.where.rpartition(".")[0] for one in found} == {key.rpartition(".")[0]}
+
+
+def test_the_text_that_these_mistakes_are_made_in_is_good(load_text: Load) -> None:
+    assert len(load_text(OUTLOOK + ROUTE + OTHER).configuration.routes) == 2
+    assert len(load_text(SEVERAL + ROUTE + 'destination = "a"').configuration.destinations) == 2
+
+
+def test_every_mistake_is_told_at_once_in_the_order_of_the_file(load_text: Load) -> None:
+    text = """
+        wat = 1
+        [daemon]
+        queue_size = 0
+        [outlook]
+        email = "me"
+        tls = false
+        [[routes]]
+        folder = "Files"
+        auth = "password"
+        [[routes]]
+        gmail = "you@gmail.com"
+        folder = "ok"
+        start = 2999-01-01
+        refresh_token = { env = "NONE" }
+        client_id = "c"
+    """
+    found = problems(load_text, text, MAILSYNCD_STATE__LEASE="1s", MAILSYNCD_STAT__X="1")
+    assert [(one.line, one.where) for one in found] == [
+        (2, "wat"),
+        (4, "daemon.queue_size"),
+        (5, "outlook.client_id"),
+        (5, "outlook.refresh_token"),
+        (6, "outlook.email"),
+        (7, "outlook.tls"),
+        (8, "routes[1].gmail"),
+        (8, "routes[1].password"),
+        (9, "routes[1].folder"),
+        (14, "routes[2].start"),
+        (15, "routes[2].refresh_token"),
+        (None, "state.lease"),
+        (None, ""),
+    ]
+
+
+def test_what_follows_from_another_mistake_is_not_told_beside_it(load_text: Load) -> None:
+    text = (OUTLOOK + ROUTE).replace('auth = "password"', 'auth = "pasword"').replace(PASSWORD, "")
+    assert [one.where for one in problems(load_text, text)] == ["outlook.auth", "routes[1].auth"]
+
+
+def test_two_routes_without_a_folder_are_not_called_the_same(load_text: Load) -> None:
+    text = OUTLOOK + 2 * ROUTE.replace('folder = "Gmail/me"\n', "")
+    assert [one.where for one in problems(load_text, text)] == ["routes[1].folder", "routes[2].folder"]
+
+
+def test_nothing_at_all_is_answered_with_what_is_needed() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(None, {})
+    assert [one.where for one in caught.value.problems] == ["outlook", "routes"]
+
+
+@pytest.mark.parametrize(
+    ("host", "folder", "good"),
+    [
+        ("outlook.office365.com", "Files", False),
+        ("Imap-Mail.Outlook.COM", "FILES", False),
+        ("myoutlook.com", "Files", True),
+        ("outlook.office365.com", "Files/a", True),
+    ],
+)
+def test_files_is_reserved_on_microsofts_hosts_only(
+    load_text: Load, host: str, folder: str, good: bool
+) -> None:
+    text = f'{OUTLOOK}host = "{host}"\n{ROUTE.replace("Gmail/me", folder)}'
+    if good:
+        assert load_text(text).configuration.routes[0].route.folder == folder
+    else:
+        assert problems(load_text, text)[0].where == "routes[1].folder"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.5.6.7", "::1", "localhost", "LocalHost"])
+def test_a_loopback_host_may_go_without_encryption(load_text: Load, host: str) -> None:
+    loaded = load_text(f'{OUTLOOK}host = "{host}"\ntls = false\ntoken_url = "http://127.0.0.1:1/t"\n{ROUTE}')
+    assert loaded.configuration.destinations[0].endpoint.tls is False
+
+
+@pytest.mark.parametrize("host", ["localhost.example.org", "10.0.0.1", "0.0.0.0", "127.0.0.1.example.org"])
+def test_any_other_host_may_not(load_text: Load, host: str) -> None:
+    found = problems(load_text, f'{OUTLOOK}host = "{host}"\ntls = false\n{ROUTE}')
+    assert [one.where for one in found] == ["outlook.tls"]

@@ -1,0 +1,113 @@
+"""One writer at a time, whatever the clocks say."""
+
+from __future__ import annotations
+
+import asyncio
+
+from fakes import FakeOutlook, VirtualClock, breathe, mail
+from harness import Bench, a_route, bench_of
+
+from mailsyncd.model import Lease, WriterState
+from mailsyncd.state.memory import MemoryStore
+
+ROUTE = a_route()
+
+
+def two_daemons(**settings: object) -> tuple[Bench, Bench]:
+    """With one configuration, one source, one destination and one state store."""
+    clock = VirtualClock()
+    shared = {"clock": clock, "outlook": FakeOutlook(clock), "store": MemoryStore(), **settings}
+    one, two = bench_of(ROUTE, owner="one", **shared), bench_of(ROUTE, owner="two", **shared)
+    two.boxes[ROUTE] = one.boxes[ROUTE]
+    two.routes.reconcile(two.plans())
+    return one, two
+
+
+async def test_of_two_daemons_one_copies_and_the_other_waits() -> None:
+    one, two = two_daemons()
+    async with one.running(), two.running():
+        one.boxes[ROUTE].deliver(mail(1))
+        await one.clock.advance(200)
+        assert two.destination.status().state is WriterState.STANDBY
+    assert one.outlook.bodies("Gmail/ann") == [mail(1)]
+
+
+async def test_a_daemon_that_stops_hands_over_at_once() -> None:
+    one, two = two_daemons()
+    async with one.running() as first, two.running():
+        one.destination.stop()
+        await first
+        await one.clock.advance(2.5)
+        assert two.destination.status().state is WriterState.WRITING
+        one.boxes[ROUTE].deliver(mail(1))
+        await one.clock.advance(2)
+    assert one.outlook.bodies("Gmail/ann") == [mail(1)]
+
+
+async def test_a_daemon_that_died_is_succeeded_after_its_leases_life() -> None:
+    one, two = two_daemons()
+    async with one.running() as first, two.running():
+        await one.die(first)
+        await one.clock.advance(55)
+        assert two.destination.status().state is WriterState.STANDBY
+        await one.clock.advance(10)
+        assert two.destination.status().state is WriterState.WRITING
+
+
+async def test_a_daemon_that_is_certainly_gone_is_succeeded_at_once() -> None:
+    one, two = two_daemons(gone=frozenset({"one"}))
+    async with one.running() as first:
+        await one.die(first)
+    async with two.running():
+        assert two.destination.status().state is WriterState.WRITING
+
+
+async def test_what_the_dead_left_pending_is_found_or_copied_after_the_settle_window() -> None:
+    one, two = two_daemons(gone=frozenset({"one"}))
+    box, outlook = one.boxes[ROUTE], one.outlook
+    outlook.hold = asyncio.Event()
+    box.deliver(mail(1))
+    box.deliver(mail(2))
+    async with one.running() as first:
+        await one.clock.advance(1)
+        assert len(await one.store.pending(ROUTE.key)) == 2
+        await one.die(first)
+    outlook.hold = None
+    outlook.store("Gmail/ann", mail(1), "17-Jul-2026 09:40:08 +0000")  # it had arrived all the same
+    async with two.running():
+        await two.clock.advance(30)
+        assert outlook.bodies("Gmail/ann") == [mail(1)]
+        await two.clock.advance(70)
+    assert outlook.bodies("Gmail/ann") == [mail(1), mail(2)]
+    assert await one.store.pending(ROUTE.key) == []
+
+
+async def test_a_writer_that_cannot_renew_stops_before_its_lease_can_be_taken() -> None:
+    bench = bench_of(ROUTE, grace=1e9)
+    store = bench.store
+    assert isinstance(store, MemoryStore)
+    async with bench.running():
+        await bench.clock.advance(5)
+        store.down = True
+        await bench.clock.advance(50)
+        store.down = False
+        bench.boxes[ROUTE].deliver(mail(1))
+        await breathe()
+        assert bench.outlook.bodies("Gmail/ann") == []
+        await bench.clock.advance(130)
+    assert bench.outlook.bodies("Gmail/ann") == [mail(1)]
+
+
+async def test_a_writer_whose_lease_was_taken_gives_up_and_appends_nothing_more() -> None:
+    bench = bench_of(ROUTE)
+    async with bench.running():
+        await bench.clock.advance(5)
+        mine = await bench.store.lease("me@outlook.example")
+        assert mine is not None
+        theirs = Lease("another", mine.epoch + 1, 1, 60.0, bench.clock.now())
+        assert await bench.store.put_lease("me@outlook.example", theirs, expected=mine)
+        await bench.clock.advance(25)
+        assert bench.destination.status().state is WriterState.STANDBY
+        bench.boxes[ROUTE].deliver(mail(1))
+        await bench.clock.advance(20)
+        assert bench.outlook.bodies("Gmail/ann") == []

@@ -1,0 +1,62 @@
+"""Invariant I1: nothing is appended without an acknowledged PENDING, whatever the store does."""
+
+from __future__ import annotations
+
+import pytest
+from fakes import mail
+from harness import a_route, bench_of
+
+from mailsyncd.errors import StateUnavailable
+from mailsyncd.state.memory import MemoryStore
+
+ROUTE = a_route()
+
+
+async def test_while_the_store_is_away_nothing_is_appended_and_then_it_goes_on() -> None:
+    bench = bench_of(ROUTE)
+    store = bench.store
+    assert isinstance(store, MemoryStore)
+    async with bench.running():
+        await bench.clock.advance(2)
+        store.down = True
+        bench.boxes[ROUTE].deliver(mail(1))
+        await bench.clock.advance(30)
+        assert bench.outlook.appends == 0
+        assert bench.gate.closed
+        store.down = False
+        await bench.clock.advance(6)
+    assert bench.outlook.bodies("Gmail/ann") == [mail(1)]
+
+
+async def test_a_store_that_stays_away_for_longer_than_the_grace_time_ends_the_daemon() -> None:
+    bench = bench_of(ROUTE, life=1e6)
+    store = bench.store
+    assert isinstance(store, MemoryStore)
+    async with bench.running() as task:
+        await bench.clock.advance(2)
+        store.down = True
+        bench.boxes[ROUTE].deliver(mail(1))
+        await bench.clock.advance(70)
+        assert task.done()
+        with pytest.raises(StateUnavailable):
+            await task
+    assert bench.outlook.appends == 0
+
+
+async def test_an_answer_lost_after_the_append_is_asked_for_again_and_nothing_is_repeated() -> None:
+    bench = bench_of(ROUTE)
+    store = bench.store
+    assert isinstance(store, MemoryStore)
+
+    def lose_the_store(body: bytes) -> None:
+        store.down = True
+
+    bench.outlook.after = lose_the_store  # type: ignore[assignment]
+    bench.boxes[ROUTE].deliver(mail(1))
+    async with bench.running():
+        await bench.clock.advance(20)
+        bench.outlook.after = lambda body: None
+        store.down = False
+        await bench.clock.advance(10)
+    assert bench.outlook.bodies("Gmail/ann") == [mail(1)]
+    assert await store.pending(ROUTE.key) == []

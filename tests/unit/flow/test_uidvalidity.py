@@ -1,0 +1,77 @@
+"""UIDVALIDITY changes at the source: a window is searched again, and nothing is copied twice."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+
+from fakes import mail
+from harness import Bench, a_route, bench_of
+
+from mailsyncd.model import Start, StartKind
+
+ROUTE = a_route()
+
+
+def stamp(bench: Bench, hours_ago: float) -> str:
+    when = datetime.fromtimestamp(bench.clock.now(), UTC) - timedelta(hours=hours_ago)
+    return when.strftime("%d-%b-%Y %H:%M:%S +0000")
+
+
+async def test_after_a_change_only_what_is_new_within_the_window_is_copied() -> None:
+    bench = bench_of(ROUTE)
+    box = bench.boxes[ROUTE]
+    for n in (1, 2, 2):
+        box.deliver(mail(n), when=stamp(bench, 1))
+    async with bench.running():
+        await bench.clock.advance(2)
+        old = dict(box.messages)
+        box.uidvalidity, box.messages, box.uidnext = 8, {}, 100
+        for body, when, _ in old.values():
+            box.deliver(body, when=when)
+        box.deliver(mail(2), when=stamp(bench, 1))  # a third twin, which is new
+        box.deliver(mail(3), when=stamp(bench, 100))  # too old for the window
+        box.deliver(mail(4), when=stamp(bench, 2))
+        box.cut()
+        await bench.clock.advance(10)
+        box.deliver(mail(5), when=stamp(bench, 500))  # after the change: wanted, however old
+        await bench.clock.advance(10)
+    assert bench.outlook.bodies("Gmail/ann") == [mail(1), mail(2), mail(2), mail(2), mail(4), mail(5)]
+    watermark = await bench.store.watermark(ROUTE.key)
+    assert watermark is not None
+    assert (watermark.uidvalidity, watermark.last_uid) == (8, 106)
+
+
+async def test_with_gmails_ids_the_ids_decide() -> None:
+    bench = bench_of(ROUTE)
+    box = bench.boxes[ROUTE]
+    for n in (1, 2):
+        box.deliver(mail(1), when=stamp(bench, 1), gm_msgid=str(n))
+    async with bench.running():
+        await bench.clock.advance(2)
+        box.uidvalidity, box.messages, box.uidnext = 8, {}, 1
+        for n in (1, 2, 3):
+            box.deliver(mail(1), when=stamp(bench, 1), gm_msgid=str(n))
+        box.cut()
+        await bench.clock.advance(10)
+    assert bench.outlook.bodies("Gmail/ann") == [mail(1)] * 3
+
+
+async def test_a_start_date_outlives_a_restart_half_way() -> None:
+    day = date(2023, 11, 13)
+    route = a_route(start=Start(StartKind.DATE, day))
+    bench = bench_of(route)
+    box = bench.boxes[route]
+    box.deliver(mail(1), when="01-Jan-2020 00:00:00 +0000")
+    box.deliver(mail(2), when="13-Nov-2023 00:00:00 +0000")
+    box.deliver(mail(3), when="12-Nov-2023 23:59:59 +0000")
+    box.deliver(mail(4), when="13-Nov-2023 00:30:00 +0100")
+    bench.outlook.folders["Gmail/ann"] = []
+    async with bench.running():
+        await bench.clock.advance(3)
+    again = bench_of(route, clock=bench.clock, outlook=bench.outlook, store=bench.store)
+    again.boxes[route] = box
+    again.routes.reconcile(again.plans())
+    box.deliver(mail(5), when="01-Jan-2020 00:00:00 +0000")
+    async with again.running():
+        await bench.clock.advance(200)
+    assert bench.outlook.bodies("Gmail/ann") == [mail(2), mail(5)]
