@@ -108,7 +108,7 @@ def _host(value: str) -> str:
     try:
         ipaddress.ip_address(value)
     except ValueError:
-        if not re.fullmatch(r"[^\W_]([\w-]*\.?)*", value):
+        if not re.fullmatch(r"[^\W_][\w-]*(\.[\w-]+)*\.?", value):
             raise ValueError(
                 f"{grammar.shown(value)} is not a host name; write it alone, without scheme and port"
             ) from None

@@ -66,6 +66,20 @@ def test_relative_paths_start_at_the_file(load_text: Load, tmp_path: Path) -> No
     assert found.destinations[0].endpoint.ca_file == tmp_path / "ca.pem"
 
 
+@pytest.mark.parametrize(
+    "host", ["a", "imap.example.org", "imap-1.example.org.", "bücher.example", "::1", "10.0.0.1"]
+)
+def test_a_host_is_a_name_or_an_address(load_text: Load, host: str) -> None:
+    found = load_text(f'{OUTLOOK}host = "{host}"\n{ROUTE}').configuration
+    assert found.destinations[0].endpoint.host == host
+
+
+@pytest.mark.parametrize("host", ["a b", "a:993", "-a", "a..b", "imaps://a", "a" * 50 + "!"])
+def test_what_is_neither_is_refused(load_text: Load, host: str) -> None:
+    with pytest.raises(ConfigError, match="is not a host name"):
+        load_text(f'{OUTLOOK}host = "{host}"\n{ROUTE}')
+
+
 def test_a_route_says_all_it_wants(load_text: Load) -> None:
     place = 'username = "u"\nport = 1\nmailbox = "Work"\n'
     wanted = 'start = 2026-01-31\nfilter = "x"\nmark_seen = true\ncreate_folder = false\n'
