@@ -24,9 +24,9 @@ from mailsyncd.errors import (
     Throttled,
     Transient,
 )
-from mailsyncd.imap.responses import Status
+from mailsyncd.imap.responses import Status, printable
 
-LONGEST_PAUSE = 300.0  # seconds: a server's number is believed up to here, then we ask again (R27)
+LONGEST_PAUSE = 300.0  # seconds: a server's number is believed up to here, then we ask again
 BANDWIDTH_PAUSE = 3600.0  # Gmail's daily limits last for hours (A24, A25)
 CROWDED_PAUSE = 120.0  # too many connections: others must go first (A11)
 UNSAID_PAUSE = 60.0
@@ -77,31 +77,31 @@ def _plain(error: type[MailsyncError]) -> Callable[[str, Status], MailsyncError]
 
 S, O, R, A = During.SIGN_IN, During.OPEN, During.READ, During.APPEND  # noqa: E741 - columns of the table
 TABLE = (
-    _row(r"suggested backoff|request is throttled", _throttled),
+    _row(r"suggested backoff|request is throttled|\[throttled\]", _throttled),
     _row(r"too many simultaneous|too many connections|maximum number of connections", _pause(CROWDED_PAUSE)),
-    _row(r"\[overquota\].*bandwidth|bandwidth limits|exceeded command", _pause(BANDWIDTH_PAUSE)),
-    _row(
-        r"\[(toobig|limit)\]|maximum size of appendable|too (large|big)", _rejected(FailureKind.OVERSIZE), A
-    ),
+    _row(r"bandwidth limits|exceeded command", _pause(BANDWIDTH_PAUSE)),
+    _row(r"\[(unavailable|inuse|serverbug)\]|server unavailable|server busy|try again", _plain(Transient)),
+    _row(r"system error", _plain(Transient), S, O, A, During.OTHER),
+    _row(r"not connected", _plain(Transient)),
+    # APPEND, from here on
+    _row(r"\[toobig\]|maximum size of appendable|too (large|big)", _rejected(FailureKind.OVERSIZE), A),
     _row(r"\[overquota\]|quota (exceeded|full)|mailbox (is )?full|over quota", _plain(DestinationFull), A),
-    _row(r"\[overquota\]", _pause(BANDWIDTH_PAUSE), S, O, R),
     _row(r"line (is )?too long|line length", _rejected(FailureKind.LINE_TOO_LONG), A),
-    _row(r"\[(trycreate|nonexistent)\]", _plain(RouteBlocked)),
     _row(
-        r"\[(unavailable|inuse|serverbug)\]|server unavailable|server busy|system error",
-        _plain(Transient),
-        S,
-        O,
-        A,
+        r"\bnull?s?\b|\bbare\b|8.?bit|\[limit\]|invalid (header|message)", _rejected(FailureKind.REJECTED), A
     ),
+    # signing in
+    _row(r"\[limit\]", _pause(CROWDED_PAUSE), S),
     _row(
-        r"webalert|web login required|not enabled for imap|imap access is disabled", _plain(RouteBlocked), S
+        r"webalert|web login|web browser|not enabled for imap|imap access is disabled",
+        _plain(RouteBlocked),
+        S,
     ),
     _row(r"lookup failed|invalid sasl argument", _plain(RouteBlocked), S),
-    _row(r"not connected", _plain(Transient)),
-    _row(r"folder name is reserved|invalid mailbox name|\[(cannot|noperm)\]", _plain(RouteBlocked), O),
+    _row(r"\[overquota\]", _pause(BANDWIDTH_PAUSE), S, O, R, During.OTHER),
+    _row(r"\[(trycreate|nonexistent)\]", _plain(RouteBlocked)),
     _row(r"", _plain(AuthRejected), S),
-    _row(r"", _plain(RouteBlocked), O),
+    _row(r"", _plain(RouteBlocked), O),  # missing, reserved, not permitted: servers have many words
     _row(r"", _rejected(FailureKind.SOURCE_UNREADABLE), R),
 )
 
@@ -132,4 +132,5 @@ def unreachable(where: str, error: Exception) -> MailsyncError:
         return Transient(f"{where}: the host name can't be resolved ({error.strerror})")
     if isinstance(error, TimeoutError):
         return Transient(f"{where}: no connection within the time allowed")
-    return ConnectionLost(f"{where}: {getattr(error, 'strerror', None) or type(error).__name__}")
+    reason = getattr(error, "strerror", None) or printable(str(error).encode()) or type(error).__name__
+    return ConnectionLost(f"{where}: {reason}")

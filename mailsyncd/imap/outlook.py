@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from random import Random
 
 import structlog
-from aioimaplib.aioimaplib import quoted
+from aioimaplib.aioimaplib import AUTH, SELECTED, quoted
 
 from mailsyncd.errors import ConnectionLost, RouteBlocked, Transient
+from mailsyncd.imap.commands import Literal, Wish
 from mailsyncd.imap.faults import During, refusal
-from mailsyncd.imap.gmail import fetched, session_end
-from mailsyncd.imap.names import to_server
+from mailsyncd.imap.fetches import Gathered, number, text
+from mailsyncd.imap.names import Naming
 from mailsyncd.imap.profiles import Literals, Profile
-from mailsyncd.imap.protocol import Literal
-from mailsyncd.imap.responses import Response
-from mailsyncd.imap.session import Login, Session, signed_in
+from mailsyncd.imap.responses import Response, Value
+from mailsyncd.imap.session import Login, Session, session_end, signed_in
 from mailsyncd.model import Appended, Endpoint, Mailbox, TailMessage
 from mailsyncd.policy import fingerprint, instant
 from mailsyncd.ports import Clock, SinkLimits
@@ -27,8 +27,11 @@ log = structlog.get_logger()
 
 MAX_LITERAL = 4 * 1024 * 1024  # nothing larger than a message's header is ever read back
 APPEND_TIMEOUT = 60.0  # seconds, and one more for every 100 kB (B40)
+FULL_DATE = 26  # characters: a day of one digit has a space before it (RFC 3501, date-day-fixed)
+TAILED = frozenset({b"INTERNALDATE", b"BODY[HEADER.FIELDS", b"BODY[HEADER]"})
 LITERAL_MINUS = 4096  # bytes that may go out without waiting under LITERAL- (RFC 7888)
 SIGN_OF_LIFE = 240.0  # seconds between NOOPs: servers hang up after some minutes (B54)
+WHOLE_TAIL = 4 * 1024**3  # bytes of headers: a folder of some millions
 TAIL_ITEMS = "(UID INTERNALDATE BODY.PEEK[HEADER.FIELDS (MESSAGE-ID DATE FROM SUBJECT)])"
 
 
@@ -51,10 +54,12 @@ class OutlookSink:
         if self._early is None:
             self._early = await self._probe()
         async with signed_in(self._endpoint, self._login, max_literal=MAX_LITERAL) as session:
-            if self._profile.confirms_login and session.has("NAMESPACE"):
-                await session.separator()
-            ends = session_end(self._login, self._clock, self._rng)
-            yield OutlookSession(session, self._profile, ends, early=self._early)
+            opened = OutlookSession(
+                session, self._profile, session_end(self._login, self._clock, self._rng), early=self._early
+            )
+            if self._profile.confirms_login:
+                await opened.naming()
+            yield opened
 
     async def _probe(self) -> bool:
         """Once a process, over a connection of its own: does the server take in a literal that it
@@ -74,8 +79,8 @@ async def _takes_refused_literals(session: Session) -> bool:
     """APPEND a few bytes to a mailbox that does not exist: one NO, and nothing else, is right."""
     odd: list[str] = []
 
-    def heard(number: int | None, name: str, response: Response) -> None:
-        session.heard(number, name, response)
+    def heard(count: int | None, name: str, response: Response) -> None:
+        session.heard(count, name, response)
         if name in ("BAD", "NO"):
             odd.append(name)
 
@@ -83,10 +88,10 @@ async def _takes_refused_literals(session: Session) -> bool:
     name = f"mailsyncd-probe-{secrets.token_hex(6)}"
     probe = Literal(b"mailsyncd probe, to be refused\r\n", synchronising=False)
     reply = await session.connection.execute("APPEND", quoted(name), probe)
-    if reply.status.kind == "OK":  # a server that creates what it does not know
+    if reply.status.kind == "OK":  # a server that makes what it does not know, so this taught nothing
         await session.connection.execute("DELETE", quoted(name))
     after = await session.connection.execute("NOOP")
-    return not odd and reply.status.kind in ("NO", "OK") and after.status.kind == "OK"
+    return not odd and reply.status.kind == "NO" and after.status.kind == "OK"
 
 
 class OutlookSession:
@@ -99,24 +104,25 @@ class OutlookSession:
         )
         self._session = session
         self._connection = session.connection
-        self._early_limit = 0
-        if early:
-            self._early_limit = 1 << 62 if session.has("LITERAL+") else LITERAL_MINUS
-        self._namespace: tuple[str, str] | None = None
+        self._early_limit = _early_limit(session) if early else 0
+        self._naming: Naming | None = None
         self._exists = 0
         self._gone = asyncio.Event()
         self._opening = asyncio.Lock()
-        self._naming = asyncio.Lock()
+        self._asking = asyncio.Lock()
+        self._lively_until = asyncio.get_running_loop().time() + SIGN_OF_LIFE
         self._connection.heard = self._heard
 
     @property
     def lost(self) -> bool:
-        return self._connection.lost is not None
+        return self._connection.why_lost is not None
 
-    def _heard(self, number: int | None, name: str, response: Response) -> None:
-        self._session.heard(number, name, response)
-        if name == "EXISTS" and number is not None:
-            self._exists = number
+    def _heard(self, count: int | None, name: str, response: Response) -> None:
+        self._session.heard(count, name, response)
+        if name == "EXISTS" and count is not None:
+            self._exists = count
+        elif name == "ANSWER":
+            self._lively_until = asyncio.get_running_loop().time() + SIGN_OF_LIFE
         elif name == "LOST":
             self._gone.set()
 
@@ -140,7 +146,7 @@ class OutlookSession:
 
     async def _create(self, name: str) -> None:
         """With its parents, for servers that do not make them by themselves."""
-        _, separator = await self._names()
+        separator = (await self.naming()).separator
         reply = await self._connection.execute("CREATE", quoted(name))
         if reply.status.kind == "OK" or _exists_already(reply.status.text):
             return
@@ -156,15 +162,15 @@ class OutlookSession:
             again = await self._connection.execute("CREATE", quoted(name))
         self._session.accept(again, "CREATE", During.OPEN)
 
-    async def _names(self) -> tuple[str, str]:
-        async with self._naming:
-            if self._namespace is None:
-                self._namespace = await self._session.separator()
-            return self._namespace
+    async def naming(self) -> Naming:
+        """Asked once; the lock keeps the order of those who ask first."""
+        async with self._asking:
+            if self._naming is None:
+                self._naming = await self._session.naming()
+            return self._naming
 
     async def _name(self, folder: str) -> str:
-        prefix, separator = await self._names()
-        return to_server(folder, separator, prefix)
+        return (await self.naming()).to_server(folder)
 
     # ------------------------------------------------------------------- append
 
@@ -174,7 +180,7 @@ class OutlookSession:
         if seen:
             arguments.append("(\\Seen)")
         if instant(internaldate) is not None:
-            arguments.append(quoted(internaldate))
+            arguments.append(quoted(internaldate.strip().rjust(FULL_DATE)))
         arguments.append(Literal(body, synchronising=len(body) > self._early_limit))
         timeout = APPEND_TIMEOUT + len(body) / 100_000
         reply = await self._connection.execute("APPEND", *arguments, timeout=timeout)
@@ -185,25 +191,20 @@ class OutlookSession:
     # --------------------------------------------------------------------- tail
 
     async def tail(self, folder: str, from_uid: int) -> list[TailMessage]:
-        self._exists = 0
         name = quoted(await self._name(folder))
+        self._exists = 0
         await self._session.command("EXAMINE", name, during=During.OPEN)
-        self._connection.state = "SELECTED"
-        if self._exists == 0:
-            return []
-        found: dict[int, TailMessage] = {}
-
-        def take(response: Response) -> None:
-            seen = _tail_message(response)
-            if seen is not None and seen.uid >= from_uid:
-                found[seen.uid] = seen
-
-        reply = await self._connection.execute(
-            "UID FETCH", f"{from_uid}:*", TAIL_ITEMS, wants=("FETCH",), take=take
-        )
-        if reply.status.kind != "OK" and "message set is invalid" not in reply.status.text.lower():
-            raise refusal(f"{self._session.where} (UID FETCH)", reply.status)
-        return [found[uid] for uid in sorted(found)]
+        self._connection.state = SELECTED
+        tail = _Tail(from_uid)
+        if self._exists:
+            wish = Wish(("FETCH",), tail.take, WHOLE_TAIL)
+            reply = await self._connection.execute("UID FETCH", f"{from_uid}:*", TAIL_ITEMS, wish=wish)
+            if "message set is invalid" not in reply.status.text.lower():  # B17: there are none
+                self._session.accept(reply, "UID FETCH", During.OTHER)
+        if self._session.has("UNSELECT"):  # or STATUS might tell of the folder as it was just now
+            await self._session.command("UNSELECT")
+            self._connection.state = AUTH
+        return tail.messages()
 
     # --------------------------------------------------------------------- rest
 
@@ -211,16 +212,25 @@ class OutlookSession:
         loop = asyncio.get_running_loop()
         ends = loop.time() + seconds
         while (left := ends - loop.time()) > 0:
+            if self._connection.why_lost is not None:
+                raise self._connection.lost()
+            if loop.time() >= self._lively_until:
+                await self._session.command("NOOP")
             try:
-                async with asyncio.timeout(min(left, SIGN_OF_LIFE)):
+                async with asyncio.timeout(min(left, max(0.0, self._lively_until - loop.time()))):
                     await self._gone.wait()
             except TimeoutError:
-                await self._session.command("NOOP")
-            if self._connection.lost is not None:
-                raise self._connection.lost
+                continue
 
     async def close(self) -> None:
         await self._connection.close()
+
+
+def _early_limit(session: Session) -> int:
+    """Bytes of a literal that need not wait for `+`."""
+    if session.has("LITERAL+"):
+        return 1 << 62
+    return LITERAL_MINUS if session.has("LITERAL-") else 0
 
 
 def _exists_already(text: str) -> bool:
@@ -229,21 +239,37 @@ def _exists_already(text: str) -> bool:
 
 
 def _appended(code: str, argument: str) -> Appended:
-    """APPENDUID (RFC 4315) where it makes sense; a malformed one is as good as none (B31, R9)."""
-    numbers = argument.split()
-    if code == "APPENDUID" and len(numbers) == 2 and all(one.isdigit() for one in numbers):
-        uidvalidity, uid = map(int, numbers)
-        if 0 < uidvalidity < 1 << 32 and 0 < uid < 1 << 32:
-            return Appended(uidvalidity, uid)
+    """APPENDUID (RFC 4315) where it makes sense; a malformed one is as good as none (B31)."""
+    numbers = [number(one.encode()) for one in argument.split()]
+    if code == "APPENDUID" and len(numbers) == 2 and all(0 < one < 1 << 32 for one in numbers):
+        return Appended(numbers[0], numbers[1])
     return Appended(None, None)
 
 
-def _tail_message(response: Response) -> TailMessage | None:
-    items = fetched(response)
-    uid, when = items.get(b"UID"), items.get(b"INTERNALDATE")
+class _Tail:
+    """The messages at or above a UID: headers are hashed as they come, and not kept."""
+
+    def __init__(self, from_uid: int) -> None:
+        self._from_uid = from_uid
+        self._gathered = Gathered(TAILED)
+        self._seen: dict[int, TailMessage] = {}
+
+    def take(self, response: Response) -> None:
+        self._gathered.take(response)
+        complete = [uid for uid, items in self._gathered.by_uid.items() if len(items) == 2]
+        for uid in complete:
+            self._seen[uid] = _tail_message(uid, self._gathered.by_uid.pop(uid))
+
+    def messages(self) -> list[TailMessage]:
+        """What is incomplete is there all the same: it must not count as missing."""
+        for uid, items in self._gathered.by_uid.items():
+            self._seen.setdefault(uid, _tail_message(uid, items))
+        return [self._seen[uid] for uid in sorted(self._seen) if uid >= self._from_uid]
+
+
+def _tail_message(uid: int, items: Mapping[bytes, Value]) -> TailMessage:
+    """What is not known of it agrees with nothing."""
     header = next((value for name, value in items.items() if name.startswith(b"BODY[HEADER")), None)
-    if not (isinstance(uid, bytes) and uid.isdigit() and isinstance(when, bytes)):
-        return None
     mark = fingerprint(header if isinstance(header, bytes) else b"")
-    received = instant(when.decode("ascii", "replace"))
-    return TailMessage(int(uid), mark.message_id, received or 0.0, mark.digest)
+    received = instant(text(items.get(b"INTERNALDATE")))
+    return TailMessage(uid, mark.message_id, received or 0.0, mark.digest)

@@ -1,9 +1,10 @@
 """A connection: commands in flight by tag, literals, IDLE, and what becomes of them all when
 the connection ends.
 
-Two rules. A connection that failed once, by loss, BYE, a deadline or hostile input, fails
-everything in flight at once and refuses everything after. And a command goes out whole, under
-the send lock, so that no other command's bytes can stand inside it.
+Three rules. A connection that failed once, by loss, BYE, a deadline or hostile input, fails
+everything in flight at once and refuses everything after. A command goes out whole, under the
+send lock, so that no other command's bytes can stand inside it. And one timer watches over
+everything in flight, whether or not somebody still waits for it.
 """
 
 from __future__ import annotations
@@ -11,24 +12,38 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-import socket
-import ssl
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
 
-from aioimaplib.aioimaplib import CONTROL_CHARS, Commands
+from aioimaplib.aioimaplib import CONTROL_CHARS, NONAUTH, Commands
 
 from mailsyncd.errors import ConnectionLost, Sent
-from mailsyncd.imap.faults import unreachable
-from mailsyncd.imap.responses import HostileInput, Response, ResponseReader, Status, printable, status_of
-from mailsyncd.model import Endpoint
+from mailsyncd.imap.commands import (
+    COMMAND_TIMEOUT,
+    MOST_KEPT,
+    NOTHING,
+    Argument,
+    Command,
+    Literal,
+    Pulse,
+    Reply,
+    Wish,
+)
+from mailsyncd.imap.responses import (
+    HostileInput,
+    LiteralTooLarge,
+    Response,
+    ResponseReader,
+    printable,
+    status_of,
+)
 
-CONNECT_TIMEOUT = 60.0  # seconds, with TLS; throttled servers are slow (A27)
-COMMAND_TIMEOUT = 60.0  # seconds without an answer
 CLOSE_TIMEOUT = 5.0  # seconds for LOGOUT
-CHUNK = 128 * 1024  # bytes of a literal handed to the transport at once
-MOST_KEPT = 64 * 1024 * 1024  # bytes of untagged responses kept for one command
-MOST_UNASKED = 1_000_000  # untagged responses since the last tagged one
+CHUNK = 64 * 1024  # bytes of a literal handed to the transport at once
+MOST_UNASKED = 1_000_000  # responses since the last answer that no command had asked for
+MOST_CHALLENGES = 5  # in one AUTHENTICATE
+
+Hearer = Callable[[int | None, str, Response], None]
 
 _UNTAGGED = re.compile(rb"\* (?:(\d{1,20}) )?([A-Za-z][A-Za-z0-9-]*)")
 _ANSWER = re.compile(rb"(?:OK|NO|BAD)\b", re.IGNORECASE)
@@ -36,60 +51,32 @@ _NO_IMAP = re.compile(rb"server (?:unavailable|busy|error)", re.IGNORECASE)  # B
 _ABORTING = frozenset({"APPEND", "AUTHENTICATE", "LOGIN", "IDLE"})
 
 
-@dataclass(frozen=True, slots=True)
-class Literal:
-    """An argument sent as a literal. `synchronising`: wait for the server's `+` first."""
-
-    octets: bytes = field(repr=False)
-    synchronising: bool = True
-
-
-Argument = str | Literal
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A tagged answer and the untagged responses that came for it."""
-
-    status: Status
-    untagged: tuple[Response, ...]
-
-
-@dataclass(slots=True)
-class _Command:
-    tag: bytes
-    name: str
-    wants: frozenset[str]
-    take: Callable[[Response], None] | None
-    answer: asyncio.Future[Status]
-    continuation: asyncio.Future[bytes] | None = None
-    kept: list[Response] = field(default_factory=list)
-    kept_bytes: int = 0
-    sent: Sent = Sent.NOTHING
-
-
 class Connection(asyncio.Protocol):
-    """Made by connect(). `heard` is called with every untagged response: its number, name, and all."""
+    """`heard` is called with every untagged response: its number, its name, and all of it. With
+    the name ANSWER it tells that a command has been answered, with LOST that the connection ended."""
 
     def __init__(self, where: str, *, max_literal: int) -> None:
+        self._loop = asyncio.get_running_loop()
         self.where = where
-        self.greeting: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
-        self.heard: Callable[[int | None, str, Response], None] = lambda number, name, response: None
-        self.lost: ConnectionLost | None = None
-        self.state = "NONAUTH"
+        self.greeting: asyncio.Future[Response] = self._loop.create_future()
+        self.heard: Hearer = lambda number, name, response: None
+        self.why_lost: str | None = None
+        self.too_large = False  # lost over a literal beyond the limit
+        self.state: str = NONAUTH
         self.allowed: frozenset[str] | None = None
         self._reader = ResponseReader(max_literal=max_literal)
         self._transport: asyncio.Transport | None = None
-        self._commands: dict[bytes, _Command] = {}
+        self._commands: dict[bytes, Command] = {}
         self._sending = asyncio.Lock()
         self._writable = asyncio.Event()
         self._writable.set()
         self._ended = asyncio.Event()
-        self._idle: _Command | None = None
+        self._idle: Command | None = None
         self._prefix = secrets.token_hex(3).upper().encode()
         self._number = 0
-        self._unasked = 0
-        self._last_byte = asyncio.get_running_loop().time()
+        self._unasked = self._unasked_bytes = 0
+        self._pulse = Pulse(self._loop.time(), self._loop.time())
+        self._watch: asyncio.TimerHandle | None = None
         self._logging_out = False
 
     # ---------------------------------------------------------- asyncio.Protocol
@@ -97,28 +84,22 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - create_connection makes no other
         self._transport = transport
-        if (sock := transport.get_extra_info("socket")) is not None:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            if hasattr(socket, "TCP_KEEPIDLE"):
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 20)
 
     def data_received(self, data: bytes) -> None:
-        self._last_byte = asyncio.get_running_loop().time()
+        self._pulse.last_byte = self._loop.time()
+        self._pulse.received += len(data)
         try:
             for response in self._reader.feed(data):
-                if self.lost is None:
-                    self._handle(response)
+                if self.why_lost is not None:
+                    return
+                self._handle(response)
         except HostileInput as hostile:
+            self.too_large = isinstance(hostile, LiteralTooLarge)
             self.fail(f"the server sent {hostile}")
 
     def connection_lost(self, error: Exception | None) -> None:
         self.fail(f"the connection was lost ({type(error).__name__})" if error else "the server hung up")
         self._ended.set()
-
-    def eof_received(self) -> bool:
-        return False
 
     def pause_writing(self) -> None:
         self._writable.clear()
@@ -130,42 +111,55 @@ class Connection(asyncio.Protocol):
 
     def fail(self, why: str) -> None:
         """End the connection now: everything in flight gets ConnectionLost, in this very moment."""
-        if self.lost is not None:
+        if self.why_lost is not None:
             return
-        self.lost = ConnectionLost(f"{self.where}: {why}")
+        self.why_lost = f"{self.where}: {why}"
+        self._idle = None
         self._writable.set()
+        if self._watch is not None:
+            self._watch.cancel()
         if self._transport is not None:
             self._transport.abort()
         if not self.greeting.done():
-            self.greeting.set_exception(self.lost)
+            self.greeting.set_exception(self.lost())
             self.greeting.exception()
-        for command in list(self._commands.values()):
-            self._resolve(command, ConnectionLost(str(self.lost), command.sent))
+        for command in self._commands.values():
+            command.fail(self.why_lost)
         self._commands.clear()
-        self._idle = None
         self.heard(None, "LOST", Response((b"",)))
 
-    def _resolve(self, command: _Command, error: ConnectionLost) -> None:
-        for future in (command.answer, command.continuation):
-            if future is not None and not future.done():
-                future.set_exception(error)
-                future.exception()  # its waiter may have been cancelled: that is no leak
+    def lost(self, sent: Sent = Sent.NOTHING) -> ConnectionLost:
+        return ConnectionLost(self.why_lost or f"{self.where}: closed", sent)
 
     async def close(self) -> None:
-        """LOGOUT if the line is still there; then close it. Never raises, takes 5 s at the most."""
-        if self.lost is None:
-            self._logging_out = True
-            try:
+        """LOGOUT if the line is still there; then close it. Never raises, takes 10 s at the most."""
+        try:
+            if self.why_lost is None:
+                self._logging_out = True
                 async with asyncio.timeout(CLOSE_TIMEOUT):
                     await self.execute("LOGOUT")
-            except (ConnectionLost, TimeoutError):
-                pass
-        self.fail("closed")
-        try:
+        except (ConnectionLost, TimeoutError):
+            pass
+        finally:
+            self.fail("closed")
+        with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_TIMEOUT):
                 await self._ended.wait()
-        except TimeoutError:
-            pass
+
+    def _look(self) -> None:
+        """End the connection if something is overdue, else look again when that may be."""
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+        if not self._commands or self.why_lost is not None:
+            return
+        due, command = min(
+            ((one.overdue_at(self._pulse), one) for one in self._commands.values()), key=lambda pair: pair[0]
+        )
+        if due <= self._loop.time():
+            self.fail(f"no answer to {command.name} for {command.timeout:.0f} s")
+        elif due != float("inf"):
+            self._watch = self._loop.call_at(due, self._look)
 
     # ---------------------------------------------------------------- receiving
 
@@ -182,17 +176,16 @@ class Connection(asyncio.Protocol):
         for command in self._commands.values():
             if command.continuation is not None and not command.continuation.done():
                 command.continuation.set_result(text)
+                if command.name == "IDLE":
+                    command.open_ended, self._idle = True, command
                 return
-        # Nobody awaits it: some servers send one unasked (B24).
+        self._count_unasked(len(text))  # some servers send one that nobody awaits (B24)
 
     def _untagged(self, response: Response) -> None:
-        self._unasked += 1
-        if self._unasked > MOST_UNASKED:
-            self.fail("the server floods us with responses nobody asked for")
-            return
         match = _UNTAGGED.match(response.text)
         if not match:
-            return  # [COPYUID ...] on a line of its own, and other oddities (B22, B23)
+            self._count_unasked(response.size)
+            return
         number = int(match[1]) if match[1] else None
         name = match[2].decode("ascii").upper()
         if not self.greeting.done():
@@ -202,247 +195,205 @@ class Connection(asyncio.Protocol):
         if name == "BYE" and not self._logging_out:
             self.fail(f"the server said BYE {status_of(response.text[2:]).text}")
             return
-        for command in self._commands.values():
-            if name in command.wants:
-                self._keep(command, response)
-                if name != "FETCH":
-                    return
+        self._hand_out(name, response)
 
-    def _keep(self, command: _Command, response: Response) -> None:
-        if command.take is not None:
-            command.take(response)
-            return
-        command.kept_bytes += response.size + 100
-        if command.kept_bytes > MOST_KEPT:
-            self.fail(f"more than {MOST_KEPT:,} bytes of answers to one {command.name}")
-            return
-        command.kept.append(response)
+    def _hand_out(self, name: str, response: Response) -> None:
+        """To the oldest command that wants it. Whose a FETCH is, only its UID and items tell (A31)."""
+        takers = [command for command in self._commands.values() if name in command.wish.names]
+        for command in takers if name == "FETCH" else takers[:1]:
+            command.keep(response, charged=command is takers[0])
+        if not takers:
+            self._count_unasked(response.size)
+
+    def _count_unasked(self, size: int) -> None:
+        self._unasked += 1
+        self._unasked_bytes += size
+        if self._unasked > MOST_UNASKED or self._unasked_bytes > MOST_KEPT:
+            raise HostileInput("a flood of what nobody had asked for")
 
     def _tagged(self, text: bytes) -> None:
-        tag, _, rest = text.partition(b" ")
-        self._unasked = 0
         if not self.greeting.done():
             self.fail(f"this is no IMAP server: it began with {printable(text, 60)!r}")
             return
+        tag, _, rest = text.partition(b" ")
         command = self._commands.pop(tag, None)
         if command is None:
             if _ANSWER.match(rest):
                 # Bytes of ours were taken for commands: the session can't be trusted (B33).
-                self.fail("an answer to a command that was never given")
+                self.fail("the server answered a command that was never given")
             elif _NO_IMAP.match(text):
                 self.fail(f"the server said {printable(text)}")
+            else:
+                self._count_unasked(len(text))  # [COPYUID ...] and other oddities (B22)
             return
-        status = status_of(rest)
-        if not command.answer.done():
-            command.answer.set_result(status)
+        self._unasked = self._unasked_bytes = 0
+        self._pulse.last_answer = self._loop.time()
+        command.answer.set_result(status_of(rest))
         if command.continuation is not None and not command.continuation.done():
             command.continuation.cancel()
-        if command.name == "IDLE":
-            self._idle = None if command is self._idle else self._idle
-            self.heard(None, "IDLE-ENDED", Response((text,)))
+        if command is self._idle:
+            self._idle = None
+        self.heard(None, "ANSWER", Response((text,)))
 
     # ------------------------------------------------------------------ sending
 
     async def execute(
-        self,
-        name: str,
-        *arguments: Argument,
-        wants: Sequence[str] = (),
-        take: Callable[[Response], None] | None = None,
-        timeout: float = COMMAND_TIMEOUT,
-        answers: Callable[[bytes], bytes] | None = None,
+        self, name: str, *arguments: Argument, wish: Wish = NOTHING, timeout: float = COMMAND_TIMEOUT
     ) -> Reply:
-        """Send a command and await its tagged answer. `wants`: names of untagged responses to
-        collect, or to hand to `take` as they come. `timeout`: seconds without a single byte from
-        the server. `answers`: what to reply to a `+` that asks for more (AUTHENTICATE).
+        """Send a command and await its tagged answer. `timeout`: seconds from the last byte sent;
+        an answer that keeps coming may take longer.
 
         Raises ConnectionLost; a NO or BAD is an answer like any other.
         """
-        command = await self._send(name, arguments, wants, take, timeout, asks=answers is not None)
-        try:
-            while answers is not None:
-                await self._await(command, command.continuation, timeout)
-                if command.continuation is None or command.continuation.cancelled():
-                    break
-                challenge = command.continuation.result()
-                command.continuation = asyncio.get_running_loop().create_future()
-                self._write(answers(challenge) + b"\r\n")
-            await self._await(command, command.answer, timeout)
-        except asyncio.CancelledError:
-            if name in _ABORTING:
-                self.fail(f"{name} was cancelled")
-            raise
-        return Reply(command.answer.result(), tuple(command.kept))
+        return await self.finish(await self.begin(name, *arguments, wish=wish, timeout=timeout))
 
-    async def _send(
-        self,
-        name: str,
-        arguments: Sequence[Argument],
-        wants: Sequence[str],
-        take: Callable[[Response], None] | None,
-        timeout: float,
-        *,
-        asks: bool = False,
-    ) -> _Command:
-        """Put a command on the wire, whole; returns when its last byte is with the transport."""
+    async def begin(
+        self, name: str, *arguments: Argument, wish: Wish = NOTHING, timeout: float = COMMAND_TIMEOUT
+    ) -> Command:
+        """Put a command on the wire, whole; returns when its last byte is with the transport, or
+        when the server has refused it before that."""
         self._check(name, arguments)
         async with self._sending:
-            if self.lost is not None:
-                raise ConnectionLost(str(self.lost))
-            command = self._register(name, wants, take)
-            if asks:
-                command.continuation = asyncio.get_running_loop().create_future()
+            command = self._register(name, wish)
             try:
-                await self._write_command(command, name, arguments, timeout)
+                await self._write_command(command, arguments)
             except asyncio.CancelledError:
                 self.fail(f"{name} was cancelled half-way")
                 raise
+            command.since, command.timeout = self._loop.time(), timeout
         return command
 
+    async def finish(self, command: Command) -> Reply:
+        """Await the answer. If the caller is cancelled, the answer is taken in all the same when it
+        comes; where that is not safe, the connection ends."""
+        try:
+            await asyncio.wait([command.answer])
+        except asyncio.CancelledError:
+            command.forget()
+            if command.name in _ABORTING:
+                self.fail(f"{command.name} was cancelled")
+            raise
+        return Reply(command.answer.result(), tuple(command.kept))
+
+    async def converse(
+        self, name: str, *arguments: str, wish: Wish, answers: Callable[[bytes], bytes]
+    ) -> Reply:
+        """A command that the server answers with challenges (AUTHENTICATE): `answers` replies to each."""
+        self._check(name, arguments)
+        command = self._register(name, wish)
+        command.continuation = self._loop.create_future()
+        self._write(b" ".join((command.tag, name.encode(), *(one.encode() for one in arguments))) + b"\r\n")
+        try:
+            for _ in range(MOST_CHALLENGES):
+                await asyncio.wait([command.continuation])
+                if command.answer.done():
+                    break
+                challenge = command.continuation.result()
+                command.continuation = self._loop.create_future()
+                self._write(answers(challenge) + b"\r\n")
+            else:
+                self.fail(f"the server does not come to an end with {name}")
+        except asyncio.CancelledError:
+            self.fail(f"{name} was cancelled")
+            raise
+        return await self.finish(command)
+
     def _check(self, name: str, arguments: Sequence[Argument]) -> None:
-        """The table of commands, the allow-list, and no line end inside an argument."""
-        verb = name.split(" ", 1)[0]
+        """The allow-list, the table of commands, and no line end inside an argument."""
         if self.allowed is not None and name not in self.allowed:
             raise AssertionError(f"{name} is not among the commands that may be sent to {self.where}")
-        known = Commands.get(verb)
-        legal = (self.state in known.valid_states) if known else verb in ("EXAMINE", "UNSELECT")
-        if not legal:
+        known = Commands.get(name.split(" ", 1)[0])
+        if name != "UNSELECT" and (known is None or self.state not in known.valid_states):
             raise AssertionError(f"{name} is not legal in state {self.state}")
         if any(isinstance(one, str) and CONTROL_CHARS.search(one) for one in arguments):
             raise AssertionError(f"a line end inside an argument of {name}")
 
-    def _register(self, name: str, wants: Sequence[str], take: Callable[[Response], None] | None) -> _Command:
+    def _register(self, name: str, wish: Wish) -> Command:
+        if self.why_lost is not None:
+            raise self.lost()
         self._number += 1
         tag = self._prefix + b"%d" % self._number
-        answer: asyncio.Future[Status] = asyncio.get_running_loop().create_future()
-        command = _Command(tag, name, frozenset(wants), take, answer)
+        now = self._loop.time()
+        command = Command(
+            tag, name, wish, self._loop.create_future(), COMMAND_TIMEOUT, now, self._pulse.received
+        )
         self._commands[tag] = command
+        self._look()
         return command
 
-    async def _write_command(
-        self, command: _Command, name: str, arguments: Sequence[Argument], timeout: float
-    ) -> None:
-        out = bytearray()
-        if self._idle is not None:
-            out += b"DONE\r\n"  # in the same flight: RFC 2177 ends IDLE with this line
-            self._idle = None
-        out += command.tag + b" " + name.encode("ascii")
+    async def _write_command(self, command: Command, arguments: Sequence[Argument]) -> None:
+        # DONE in the same flight: RFC 2177 ends IDLE with this line.
+        out = self._done() + command.tag + b" " + command.name.encode("ascii")
         for argument in arguments:
-            out += b" "
             if isinstance(argument, str):
-                out += argument.encode("utf-8")
+                out += b" " + argument.encode("utf-8")
                 continue
-            plus = b"" if argument.synchronising else b"+"
-            out += b"{%d%s}\r\n" % (len(argument.octets), plus)
-            if argument.synchronising:
-                self._write(bytes(out))
-                out.clear()
-                if not await self._may_go_on(command, timeout):
-                    return
-            if not await self._write_literal(command, out, argument.octets):
+            out += b" {%d%s}\r\n" % (len(argument.octets), b"" if argument.synchronising else b"+")
+            self._write(out)
+            out = b""
+            if argument.synchronising and not await self._may_go_on(command):
+                return  # refused: the literal is kept back (B29)
+            if argument.synchronising and command.answer.done():
+                self.fail(f"{command.name} was answered before it was complete")  # who counts what?
                 return
-            out.clear()
-        self._write(bytes(out) + b"\r\n")
+            await self._write_literal(command, argument)
+        self._write(out + b"\r\n")
 
-    async def _may_go_on(self, command: _Command, timeout: float) -> bool:
-        """Whether the server said `+`; if it refused, the literal is not sent (B29)."""
-        command.continuation = asyncio.get_running_loop().create_future()
-        await self._await(command, command.continuation, timeout)
-        return not command.continuation.cancelled()
+    async def _may_go_on(self, command: Command) -> bool:
+        """Await the server's `+`; False if it refuses."""
+        if command.answer.done():
+            return False
+        command.continuation = self._loop.create_future()
+        await asyncio.wait([command.continuation])
+        return not command.continuation.cancelled() and command.continuation.exception() is None
 
-    async def _write_literal(self, command: _Command, before: bytearray, octets: bytes) -> bool:
-        """In chunks, as fast as the line takes them. False if the server answered meanwhile to a
-        literal that it was not asked about: the rest must still go out, or the line is lost."""
-        pieces = range(0, max(len(octets), 1), CHUNK)
-        for start in pieces:
-            await self._drain(command)
-            chunk = octets[start : start + CHUNK]
+    async def _write_literal(self, command: Command, literal: Literal) -> None:
+        """In chunks, as fast as the line takes them; to its end even if the server has refused it
+        meanwhile, for it counts the bytes."""
+        octets = memoryview(literal.octets)
+        for start in range(0, max(len(octets), 1), CHUNK):
+            await self._writable.wait()
+            if self.why_lost is not None:
+                raise self.lost(command.sent)
+            command.since = self._loop.time()
             if start + CHUNK >= len(octets):
                 command.sent = Sent.EVERYTHING
-            self._write(bytes(before) + chunk if before else chunk)
-            before.clear()
-        return True
+            self._write(octets[start : start + CHUNK])
 
-    async def _drain(self, command: _Command) -> None:
-        if not self._writable.is_set():
-            try:
-                async with asyncio.timeout(COMMAND_TIMEOUT):
-                    await self._writable.wait()
-            except TimeoutError:
-                self.fail(f"nothing of {command.name} could be sent for {COMMAND_TIMEOUT:.0f} s")
-        if self.lost is not None:
-            raise ConnectionLost(str(self.lost), command.sent)
-
-    def _write(self, octets: bytes) -> None:
-        if self._transport is not None and self.lost is None:
+    def _write(self, octets: bytes | memoryview) -> None:
+        if self._transport is not None and self.why_lost is None:
             self._transport.write(octets)
-
-    async def _await(
-        self, command: _Command, future: asyncio.Future[Status] | asyncio.Future[bytes] | None, seconds: float
-    ) -> None:
-        """Until the future is done. The deadline starts again with every byte received."""
-        assert future is not None  # noqa: S101 - for the type
-        loop = asyncio.get_running_loop()
-        since = loop.time()
-        while not future.done():
-            left = max(since, self._last_byte) + seconds - loop.time()
-            if left <= 0:
-                self.fail(f"no answer to {command.name} for {seconds:.0f} s")
-                break
-            await asyncio.wait([future], timeout=left)
-        if not future.cancelled() and (error := future.exception()):
-            raise ConnectionLost(str(error), command.sent)
-
-    # --------------------------------------------------------------------- idle
 
     @property
     def idling(self) -> bool:
         return self._idle is not None
 
     @property
-    def busy(self) -> bool:
-        """Whether any command but IDLE awaits its answer."""
+    def busy(self) -> bool:  # with anything but IDLE
         return any(command is not self._idle for command in self._commands.values())
 
     async def start_idle(self) -> bool:
         """Enter IDLE; False if the server will not. The next command ends it by itself."""
         self._check("IDLE", ())
         async with self._sending:
-            if self.lost is not None:
-                raise ConnectionLost(str(self.lost))
             if self._idle is not None:
                 return True
-            command = self._register("IDLE", (), None)
+            command = self._register("IDLE", NOTHING)
+            self._write(command.tag + b" IDLE\r\n")
             try:
-                self._write(command.tag + b" IDLE\r\n")
-                accepted = await self._may_go_on(command, COMMAND_TIMEOUT)
+                return await self._may_go_on(command)
             except asyncio.CancelledError:
                 self.fail("IDLE was cancelled half-way")
                 raise
-            if accepted:
-                self._idle = command
-            return accepted
 
+    async def end_idle(self) -> None:
+        async with self._sending:
+            self._write(self._done())
 
-async def connect(endpoint: Endpoint, tls: ssl.SSLContext | None, *, max_literal: int) -> Connection:
-    """Connect and await the greeting. Raises Transient and its kind."""
-    where = f"{endpoint.host}:{endpoint.port}"
-    loop = asyncio.get_running_loop()
-    try:
-        async with asyncio.timeout(CONNECT_TIMEOUT):
-            _, connection = await loop.create_connection(
-                lambda: Connection(where, max_literal=max_literal), endpoint.host, endpoint.port, ssl=tls
-            )
-    except (OSError, TimeoutError) as error:
-        raise unreachable(where, error) from error
-    try:
-        async with asyncio.timeout(CONNECT_TIMEOUT):
-            await asyncio.wait([connection.greeting])
-    except TimeoutError:
-        connection.fail(f"no greeting within {CONNECT_TIMEOUT:.0f} s")
-    except asyncio.CancelledError:
-        connection.fail("cancelled")
-        raise
-    if (failure := connection.greeting.exception()) is not None:
-        raise failure
-    return connection
+    def _done(self) -> bytes:
+        if self._idle is None:
+            return b""
+        self._idle.open_ended, self._idle.since = False, self._loop.time()
+        self._idle = None
+        self._look()
+        return b"DONE\r\n"

@@ -8,8 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 
-LONGEST_LINE = 16 * 1024 * 1024  # a UID SEARCH over two million messages
+LONGEST_LINE = 16 * 1024 * 1024  # bytes: a UID SEARCH over two million messages
+LONGEST_PARSED = 2 * 1024 * 1024  # bytes of a response that is taken to pieces; SEARCH is not
+MOST_LITERALS = 1_000  # in one response; a FETCH of ours is answered with one
 DEEPEST = 64  # parentheses within each other; BODYSTRUCTURE, which we never ask for, has the deepest
 
 _LITERAL = re.compile(rb"~?\{(\d{1,20})\+?\}$")
@@ -18,6 +21,10 @@ _STATUS = re.compile(rb"(?:\*|[^\s*+]+) (?:OK|NO|BAD|BYE|PREAUTH)(?: |$)", re.IG
 
 class HostileInput(Exception):
     """The server sent what no client can take: the connection has to end."""
+
+
+class LiteralTooLarge(HostileInput):
+    """A literal beyond the limit: perhaps no ill will, but a message of which the size was unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +50,8 @@ class ResponseReader:
         self._max_line = max_line
         self._line = bytearray()
         self._parts: list[bytes] = []
-        self._literal = bytearray()
+        self._text_size = 0  # of the parts, literals left out
+        self._literal = BytesIO()
         self._missing: int | None = None
 
     def feed(self, data: bytes) -> Iterator[Response]:
@@ -63,47 +71,57 @@ class ResponseReader:
                 yield response
 
     def _keep(self, piece: bytes) -> None:
-        if len(self._line) + len(piece) > self._max_line:
+        if self._text_size + len(self._line) + len(piece) > self._max_line:
             raise HostileInput(f"a line of more than {self._max_line:,} bytes")
         self._line += piece
 
     def _end_line(self) -> Response | None:
         line = bytes(self._line[:-1] if self._line.endswith(b"\r") else self._line)
         self._line.clear()
-        self._parts.append(line)
-        # Text for people may end in {5} and mean nothing by it.
-        is_text = len(self._parts) == 1 and (line.startswith(b"+") or _STATUS.match(line))
-        literal = None if is_text else _LITERAL.search(line, max(0, len(line) - 24))
+        literal = _LITERAL.search(line, max(0, len(line) - 24)) if self._may_hold_literal(line) else None
         if literal is None:
-            response = Response(tuple(self._parts))
+            response = Response((*self._parts, line))
             self._parts.clear()
+            self._text_size = 0
             return response
-        size = int(literal[1])
-        if size > self._max_literal:
-            raise HostileInput(f"a literal of {size:,} bytes; the limit is {self._max_literal:,}")
-        self._parts[-1] = line[: literal.start()]
-        self._missing = size
+        self._expect(int(literal[1]))
+        self._parts.append(line[: literal.start()])
+        self._text_size += literal.start()
         return None
 
+    def _may_hold_literal(self, line: bytes) -> bool:
+        """Text for people may end in {5} and mean nothing by it, and so may what is no IMAP at all."""
+        return bool(self._parts) or (line.startswith(b"* ") and not _STATUS.match(line))
+
+    def _expect(self, size: int) -> None:
+        if size > self._max_literal:
+            raise LiteralTooLarge(f"a literal of {size:,} bytes; the limit is {self._max_literal:,}")
+        held = sum(map(len, self._parts[1::2]))
+        if held + size > self._max_literal + self._max_line or len(self._parts) >= 2 * MOST_LITERALS:
+            raise HostileInput("a response that never ends")
+        self._missing = size
+
     def _take_literal(self, data: bytes, position: int) -> int:
-        piece = data[position : position + (self._missing or 0)]
-        self._literal += piece
-        self._missing = (self._missing or 0) - len(piece)
+        missing = self._missing or 0
+        taken = self._literal.write(memoryview(data)[position : position + missing])
+        self._missing = missing - taken
         if self._missing == 0:
-            self._parts.append(bytes(self._literal))
-            self._literal = bytearray()
+            self._parts.append(self._literal.getvalue())  # CPython hands out its buffer, and copies nothing
+            self._literal = BytesIO()
             self._missing = None
-        return position + len(piece)
+        return position + taken
 
 
 # ---------------------------------------------------------------------- values
 
 Value = bytes | None | list["Value"]
 
+# Possessive, and a string or bracket that is never closed ends with its part: so each byte is
+# looked at once, whatever the server sends.
 _TOKEN = re.compile(
-    rb"""\s+ | (?P<open>\() | (?P<close>\))
-       | "(?P<quoted>(?:[^"\\]|\\.)*)"
-       | (?P<atom>[^\s()"\[]+(?:\[[^\]]*\](?:<\d+>)?)? | \[[^\]]*\] | . )""",
+    rb"""\s++ | (?P<open>\() | (?P<close>\))
+       | "(?P<quoted>[^"\\]*+(?:\\.[^"\\]*+)*+)(?:"|\\?\Z)
+       | (?P<atom>[^\s()"\[]++(?:\[[^\]]*+(?:\]|\Z)(?:<\d++>)?+)?+ | \[[^\]]*+(?:\]|\Z))""",
     re.VERBOSE | re.DOTALL,
 )
 _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
@@ -113,8 +131,10 @@ def values(response: Response) -> list[Value]:
     """The response as nested lists of atoms and strings; NIL is None.
 
     Takes what servers send: unbalanced parentheses end where the response ends. Raises
-    HostileInput when they go too deep.
+    HostileInput when they go too deep, or on for too long.
     """
+    if sum(map(len, response.parts[::2])) > LONGEST_PARSED:
+        raise HostileInput(f"a response with more than {LONGEST_PARSED:,} bytes of text")
     stack: list[list[Value]] = [[]]
     for n, part in enumerate(response.parts):
         if n % 2:

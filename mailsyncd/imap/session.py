@@ -4,25 +4,40 @@ from __future__ import annotations
 
 import base64
 import json
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from random import Random
 
 import structlog
-from aioimaplib.aioimaplib import arguments_rfs2971, quoted
+from aioimaplib.aioimaplib import AUTH, arguments_rfs2971, quoted
 
 from mailsyncd import __version__
-from mailsyncd.errors import AuthRejected, ConnectionLost, RouteBlocked, Transient
+from mailsyncd.errors import AuthRejected, RouteBlocked, Transient
+from mailsyncd.imap.commands import NOTHING, Argument, Literal, Reply, Wish
+from mailsyncd.imap.dial import dial
 from mailsyncd.imap.faults import During, refusal
-from mailsyncd.imap.protocol import Argument, Connection, Literal, Reply, connect
-from mailsyncd.imap.responses import HostileInput, Response, Value, pairs, printable, status_of, values
+from mailsyncd.imap.fetches import number, text
+from mailsyncd.imap.names import Naming
+from mailsyncd.imap.protocol import Connection
+from mailsyncd.imap.responses import (
+    HostileInput,
+    Response,
+    Status,
+    Value,
+    pairs,
+    printable,
+    status_of,
+    values,
+)
 from mailsyncd.model import Endpoint, Mailbox, Secret
-from mailsyncd.ports import TokenSource
+from mailsyncd.ports import Clock, TokenSource
 
 log = structlog.get_logger()
 
-LOGIN_TIMEOUT = 60.0  # seconds; a throttled account is slow to answer (A27)
+EARLY = 300.0  # seconds before a token's end that a session is given up
+ECHO = 8  # characters in a row of what we sent are enough to hide a word of the server's
+_CAPABILITY = Wish(("CAPABILITY",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +59,23 @@ class PasswordLogin:
 Login = TokenLogin | PasswordLogin
 
 
+def session_end(login: Login, clock: Clock, rng: Random) -> float | None:
+    """When to leave, before the access token dies: sooner by up to half of the margin, at random,
+    so that the sessions of many routes do not end together."""
+    lifetime = login.tokens.lifetime() if isinstance(login, TokenLogin) else None
+    if lifetime is None:
+        return None
+    margin = min(EARLY, lifetime * 0.2)
+    return clock.monotonic() + lifetime - margin * rng.uniform(1.0, 1.5)
+
+
 class Session:
     """Commands with typed answers over one connection. A NO or BAD is raised as errors.*"""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.capabilities: frozenset[str] = frozenset()
-        self.throttled = False
+        self.throttled = 0  # answers in a row that said [THROTTLED] (A26)
 
     @property
     def where(self) -> str:
@@ -75,18 +100,17 @@ class Session:
             self._learn(argument.encode("ascii", "replace"))
 
     async def command(
-        self, name: str, *arguments: Argument, wants: tuple[str, ...] = (), during: During = During.OTHER
+        self, name: str, *arguments: Argument, wish: Wish = NOTHING, during: During = During.OTHER
     ) -> Reply:
         """Send, await OK. Raises the error that the refusal stands for."""
-        reply = await self.connection.execute(name, *arguments, wants=wants)
-        return self.accept(reply, name, during)
+        return self.accept(await self.connection.execute(name, *arguments, wish=wish), name, during)
 
     def accept(self, reply: Reply, name: str, during: During) -> Reply:
         """The reply itself if it is an OK."""
         if reply.status.kind != "OK":
             raise refusal(f"{self.where} ({name})", reply.status, during)
         self._learn_from_code(reply.status.code, reply.status.argument)
-        self.throttled = "[THROTTLED]" in reply.status.text  # A26: announced inside an OK
+        self.throttled = self.throttled + 1 if "[THROTTLED]" in reply.status.text else 0
         return reply
 
     def values(self, response: Response) -> list[Value]:
@@ -95,37 +119,45 @@ class Session:
             return values(response)
         except HostileInput as hostile:
             self.connection.fail(f"the server sent {hostile}")
-            raise ConnectionLost(str(self.connection.lost)) from hostile
+            raise self.connection.lost() from hostile
 
     # ------------------------------------------------------------------ sign-in
 
     async def greet(self) -> bool:
         """Take in the greeting; True if the server takes us for signed in already."""
-        text = self.connection.greeting.result().text
-        status = status_of(text[2:])
+        greeting = self.connection.greeting.result().text
+        status = status_of(greeting[2:])
         if status.kind == "BYE":
             raise refusal(f"{self.where} (greeting)", status)
         if status.kind not in ("OK", "PREAUTH"):
-            raise Transient(f"{self.where}: this is no IMAP server: it began with {printable(text, 60)!r}")
+            began = printable(greeting, 60)
+            raise Transient(f"{self.where}: this is no IMAP server: it began with {began!r}")
         self._learn_from_code(status.code, status.argument)
         if not self.capabilities:
-            await self.command("CAPABILITY", wants=("CAPABILITY",))
+            await self.command("CAPABILITY", wish=_CAPABILITY)
         return status.kind == "PREAUTH"
 
-    async def sign_in(self, login: Login) -> None:
+    async def sign_in(self, user: str, secret: Secret, *, is_token: bool) -> None:
         """Authenticate and learn what is offered now: the list changes at login (A3, B3)."""
         if not await self.greet():
             before, self.capabilities = self.capabilities, frozenset()
-            if isinstance(login, TokenLogin):
-                await self._bearer(login.user, await login.tokens.token(), before)
+            if is_token:
+                await self._bearer(user, secret.reveal(), before)
             else:
-                await self._password(login.user, login.password.reveal(), before)
-        self.connection.state = "AUTH"
+                await self._password(user, secret.reveal(), before)
+        self.connection.state = AUTH
         if not self.capabilities:
-            await self.command("CAPABILITY", wants=("CAPABILITY",))
+            await self.command("CAPABILITY", wish=_CAPABILITY)
         if self.has("ID"):
-            identity = " ".join(arguments_rfs2971(name="mailsyncd", version=__version__)).replace("( ", "(")
-            await self.command("ID", identity.replace(" )", ")"), wants=("ID",))
+            await self._introduce()
+
+    async def _introduce(self) -> None:
+        """ID (RFC 2971). Whether the server likes it does not matter, but it is the first to tell of
+        a login that was none (B5)."""
+        identity = " ".join(arguments_rfs2971(name="mailsyncd", version=__version__))
+        reply = await self.connection.execute("ID", identity.replace("( ", "(").replace(" )", ")"))
+        if "not connected" in reply.status.text:
+            self.accept(reply, "ID", During.SIGN_IN)
 
     async def _bearer(self, user: str, token: str, offered: frozenset[str]) -> None:
         """XOAUTH2 (A5), else OAUTHBEARER (RFC 7628)."""
@@ -137,12 +169,14 @@ class Session:
             host, _, port = self.where.rpartition(":")
             name = user.replace("=", "=3D").replace(",", "=2C")
             message = f"n,a={name},\1host={host}\1port={port}\1auth=Bearer {token}\1\1"
-        await self._authenticate(mechanism, message.encode(), on_refusal, "SASL-IR" in offered)
+        await self._authenticate(mechanism, message, token, on_refusal, has_ir="SASL-IR" in offered)
 
-    async def _authenticate(self, mechanism: str, message: bytes, on_refusal: bytes, has_ir: bool) -> None:
+    async def _authenticate(
+        self, mechanism: str, message: str, secret: str, on_refusal: bytes, *, has_ir: bool
+    ) -> None:
         """One SASL exchange. A refusal comes as a challenge that must be answered before the tagged
         NO follows (A6); what it says is kept for the error."""
-        initial = base64.b64encode(message)
+        initial = base64.b64encode(message.encode())
         unsent = [] if has_ir else [initial]
         reasons: list[bytes] = []
 
@@ -153,62 +187,65 @@ class Session:
             return on_refusal
 
         arguments = [mechanism, initial.decode()] if has_ir else [mechanism]
-        reply = await self.connection.execute(
-            "AUTHENTICATE", *arguments, wants=("CAPABILITY",), timeout=LOGIN_TIMEOUT, answers=answer
-        )
-        if reply.status.kind != "OK":
-            error = refusal(f"{self.where} (sign-in)", reply.status, During.SIGN_IN)
-            raise type(error)(f"{error}{_reason(reasons)}") if isinstance(error, AuthRejected) else error
-        self._learn_from_code(reply.status.code, reply.status.argument)
+        reply = await self.connection.converse("AUTHENTICATE", *arguments, wish=_CAPABILITY, answers=answer)
+        self._accept_sign_in(reply.status, (secret, initial.decode()), _reason(reasons))
+
+    def _accept_sign_in(self, status: Status, secrets: tuple[str, ...], reason: str = "") -> None:
+        """Raises what a refusal stands for. The server may repeat what it was sent: that is hidden."""
+        if status.kind != "OK":
+            words = (status.text + reason).split()
+            shown = " ".join("***" if _echoes(word, secrets) else word for word in words)
+            said = replace(status, text=shown)
+            raise refusal(f"{self.where} (sign-in)", said, During.SIGN_IN)
+        self._learn_from_code(status.code, status.argument)
 
     async def _password(self, user: str, password: str, offered: frozenset[str]) -> None:
-        if "AUTH=PLAIN" in offered and password.isprintable():
-            message = f"\0{user}\0{password}".encode()
-            await self._authenticate("PLAIN", message, b"", "SASL-IR" in offered)
+        if "AUTH=PLAIN" in offered:
+            message = f"\0{user}\0{password}"
+            await self._authenticate("PLAIN", message, password, b"*", has_ir="SASL-IR" in offered)
         elif "LOGINDISABLED" in offered:
             raise RouteBlocked(
                 f"{self.where}: the server takes no passwords on this connection: set tls = true"
             )
         else:
-            reply = await self.connection.execute(
-                "LOGIN", _string(user), _string(password), wants=("CAPABILITY",), timeout=LOGIN_TIMEOUT
-            )
-            if reply.status.kind != "OK":
-                raise refusal(f"{self.where} (sign-in)", reply.status, During.SIGN_IN)
-            self._learn_from_code(reply.status.code, reply.status.argument)
+            reply = await self.connection.execute("LOGIN", _string(user), _string(password), wish=_CAPABILITY)
+            self._accept_sign_in(reply.status, (password,))
 
     # ---------------------------------------------------------------- mailboxes
 
     async def status(self, mailbox: str) -> Mailbox:
         """STATUS of a mailbox; `mailbox` is in the server's own form."""
         items = "(MESSAGES UIDNEXT UIDVALIDITY)"
-        reply = await self.command("STATUS", _mailbox(mailbox), items, wants=("STATUS",), during=During.OPEN)
+        wish = Wish(("STATUS",))
+        reply = await self.command("STATUS", quoted(mailbox), items, wish=wish, during=During.OPEN)
         for response in reply.untagged:
             *_, inner = self.values(response)
             if isinstance(inner, list):
                 found = pairs(inner)
                 return Mailbox(
-                    _number(found.get(b"UIDVALIDITY")),
-                    _number(found.get(b"UIDNEXT")),
-                    _number(found.get(b"MESSAGES")),
+                    number(found.get(b"UIDVALIDITY")),
+                    number(found.get(b"UIDNEXT")),
+                    number(found.get(b"MESSAGES")),
                 )
         raise Transient(f"{self.where} (STATUS): the server said OK and nothing else")
 
-    async def separator(self) -> tuple[str, str]:
-        """The personal namespace's prefix, and the hierarchy separator."""
+    async def naming(self) -> Naming:
+        """How the server names what is ours: the personal namespace (RFC 2342), else the separator."""
         if self.has("NAMESPACE"):
-            reply = await self.command("NAMESPACE", wants=("NAMESPACE",))
+            reply = await self.connection.execute("NAMESPACE", wish=Wish(("NAMESPACE",)))
+            if "not connected" in reply.status.text:
+                self.accept(reply, "NAMESPACE", During.SIGN_IN)  # B5: a login that was none
             for response in reply.untagged:
                 found = self.values(response)[2:3]
                 first = found[0][0] if found and isinstance(found[0], list) and found[0] else None
                 if isinstance(first, list) and len(first) >= 2:
-                    return _text(first[0]), _text(first[1])
-        reply = await self.command("LIST", '""', '""', wants=("LIST",))
+                    return Naming(text(first[0]), text(first[1]))
+        reply = await self.command("LIST", '""', '""', wish=Wish(("LIST",)))
         for response in reply.untagged:
-            found = self.values(response)
-            if len(found) >= 5:
-                return "", _text(found[3])
-        return "", "/"
+            listed = self.values(response)
+            if len(listed) >= 5:
+                return Naming("", text(listed[3]))
+        return Naming("", "/")
 
 
 @asynccontextmanager
@@ -217,52 +254,55 @@ async def signed_in(
 ) -> AsyncIterator[Session]:
     """Connect and sign in; a refused token is replaced once. Closes with LOGOUT. `allowed`: the only
     commands that may be sent."""
-    session = await _open(endpoint, login, max_literal, allowed, retry=True)
+    if isinstance(login, PasswordLogin):
+        session = await _open(endpoint, login, login.password, max_literal, allowed)
+    else:
+        session = await _open_with_token(endpoint, login, max_literal, allowed)
     try:
         yield session
     finally:
         await session.connection.close()
 
 
-async def _open(
-    endpoint: Endpoint, login: Login, max_literal: int, allowed: frozenset[str] | None, *, retry: bool
+async def _open_with_token(
+    endpoint: Endpoint, login: TokenLogin, max_literal: int, allowed: frozenset[str] | None
 ) -> Session:
-    connection = await connect(endpoint, _tls(endpoint), max_literal=max_literal)
+    token = await login.tokens.token()
+    try:
+        return await _open(endpoint, login, Secret(token), max_literal, allowed)
+    except AuthRejected:
+        login.tokens.reject(token)
+    token = await login.tokens.token()
+    try:
+        return await _open(endpoint, login, Secret(token), max_literal, allowed)
+    except AuthRejected as rejected:
+        raise RouteBlocked(
+            f"{rejected}. A fresh access token was refused too: check that IMAP is on for {login.user} "
+            "and sign in again"
+        ) from rejected
+
+
+async def _open(
+    endpoint: Endpoint, login: Login, secret: Secret, max_literal: int, allowed: frozenset[str] | None
+) -> Session:
+    connection = await dial(endpoint, max_literal=max_literal)
     connection.allowed = allowed
     session = Session(connection)
     connection.heard = session.heard
     try:
-        await session.sign_in(login)
-    except AuthRejected as rejected:
+        await session.sign_in(login.user, secret, is_token=isinstance(login, TokenLogin))
+    except BaseException as error:
         await connection.close()
-        if isinstance(login, TokenLogin) and retry:
-            login.tokens.reject(await login.tokens.token())
-            return await _open(endpoint, login, max_literal, allowed, retry=False)
-        raise RouteBlocked(f"{rejected}. {_advice(login)}") from rejected
-    except BaseException:
-        await connection.close()
+        if isinstance(error, AuthRejected) and isinstance(login, PasswordLogin):
+            raise RouteBlocked(f"{error}. Check the password of {login.user}") from error
         raise
     return session
 
 
-def _advice(login: Login) -> str:
-    if isinstance(login, PasswordLogin):
-        return f"Check the password of {login.user}"
-    return f"A fresh access token was refused too: check that IMAP is on for {login.user} and sign in again"
-
-
-def _tls(endpoint: Endpoint) -> ssl.SSLContext | None:
-    """TLS is always verified, against the system's authorities and the user's own if given."""
-    if not endpoint.tls:
-        return None
-    context = ssl.create_default_context()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if endpoint.ca_file is not None:
-        try:
-            context.load_verify_locations(cafile=str(endpoint.ca_file))
-        except (OSError, ssl.SSLError) as error:
-            raise RouteBlocked(f"{endpoint.ca_file}: can't be used as ca_file ({error.strerror})") from error
-    return context
+def _echoes(word: str, secrets: tuple[str, ...]) -> bool:
+    """Whether a word of the server's holds a secret of ours, or a piece of one."""
+    pieces = {word[n : n + ECHO] for n in range(len(word) - ECHO + 1)}
+    return any(secret in word or any(piece in secret for piece in pieces) for secret in secrets if secret)
 
 
 def _reason(challenges: list[bytes]) -> str:
@@ -281,15 +321,3 @@ def _string(text: str) -> Argument:
     if text.isascii() and text.isprintable():
         return str(quoted(text))
     return Literal(text.encode())
-
-
-def _mailbox(name: str) -> str:
-    return str(quoted(name))
-
-
-def _number(value: Value) -> int:
-    return int(value) if isinstance(value, bytes) and value.isdigit() else 0
-
-
-def _text(value: Value) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else ""

@@ -10,6 +10,7 @@ import pytest
 from scripts import BASIC, Line, served, sink
 
 from mailsyncd.errors import ConnectionLost, DestinationFull, MessageRejected, RouteBlocked, Sent, Throttled
+from mailsyncd.imap import outlook
 from mailsyncd.imap.profiles import choose
 from mailsyncd.model import Appended
 
@@ -176,8 +177,6 @@ async def test_a_microsoft_host_gets_waiting_literals_whatever_it_offers() -> No
         await line.greet(f"{BASIC} LITERAL+ NAMESPACE")
         tag = await line.expect("NAMESPACE")
         line.say('* NAMESPACE (("" "/")) NIL NIL', f"{tag} OK")
-        tag = await line.expect("NAMESPACE")
-        line.say('* NAMESPACE (("" "/")) NIL NIL', f"{tag} OK")
         tag, _, _ = await take_append(line)
         line.say(f"{tag} OK")
         await line.until_closed()
@@ -298,3 +297,119 @@ async def test_a_lost_connection_ends_the_rest() -> None:
     async with served(script) as port, sink(port).session() as session:
         with pytest.raises(ConnectionLost):
             await session.rest(600)
+
+
+async def test_a_probe_that_makes_the_mailbox_is_tidied_up_and_proves_nothing() -> None:
+    async def made(line: Line) -> None:
+        await line.greet(f"{BASIC} LITERAL+")
+        tag, rest = await line.get()
+        await line.literal(int(rest.split("{")[1].rstrip("+}")) + 2)
+        line.say(f"{tag} OK made it")
+        tag = await line.expect('DELETE "mailsyncd-probe-')
+        line.say(f"{tag} OK")
+        await line.until_closed()
+
+    async def script(line: Line) -> None:
+        await signed_in(line, f"{BASIC} LITERAL+")
+        tag, _, _ = await take_append(line)
+        line.say(f"{tag} OK")
+        await line.until_closed()
+
+    async with served(made, script) as port, sink(port, AUTO).session() as session:
+        assert await session.append("F", b"x", WHEN, seen=False) == Appended(None, None)
+
+
+async def test_literal_minus_goes_early_up_to_4096_bytes() -> None:
+    async def honest(line: Line) -> None:
+        await line.greet(f"{BASIC} LITERAL-")
+        tag, rest = await line.get()
+        await line.literal(int(rest.split("{")[1].rstrip("+}")) + 2)
+        line.say(f"{tag} NO [TRYCREATE] no such mailbox")
+        await line.until_closed()
+
+    async def script(line: Line) -> None:
+        await signed_in(line, f"{BASIC} LITERAL-")
+        for plus in (True, False):
+            tag, _, _ = await take_append(line, plus=plus)
+            line.say(f"{tag} OK")
+        await line.until_closed()
+
+    async with served(honest, script) as port, sink(port, AUTO).session() as session:
+        await session.append("F", b"x" * 4096, WHEN, seen=False)
+        await session.append("F", b"x" * 4097, WHEN, seen=False)
+
+
+async def test_a_day_of_one_digit_is_padded_as_append_wants_it() -> None:
+    async def script(line: Line) -> None:
+        await signed_in(line)
+        tag, _, rest = await take_append(line)
+        assert '" 1-Jul-2019 09:40:08 +0000"' in rest
+        line.say(f"{tag} OK [APPENDUID nonsense 99999999999] .")
+        tag, _, rest = await take_append(line)
+        assert rest == 'APPEND "F" {1}'
+        line.say(f"{tag} OK")
+        await line.until_closed()
+
+    async with served(script) as port, sink(port).session() as session:
+        for date in ("1-Jul-2019 09:40:08 +0000", "no date"):
+            assert await session.append("F", b"x", date, seen=False) == Appended(None, None)
+
+
+async def test_a_message_without_date_or_header_is_in_the_tail_all_the_same() -> None:
+    async def script(line: Line) -> None:
+        await signed_in(line, f"{BASIC} UNSELECT")
+        tag = await line.expect("EXAMINE")
+        line.say("* 9 EXISTS", f"{tag} OK [READ-ONLY]")
+        tag = await line.expect("UID FETCH 7:*")
+        line.say(
+            "* 7 FETCH (BODY[HEADER.FIELDS (MESSAGE-ID DATE FROM SUBJECT)] NIL UID 7)",
+            '* 9 FETCH (UID 9 INTERNALDATE "17-Jul-2019 06:40:08 -0300")',
+            "* 8 FETCH (FLAGS () UID 8)",
+            '* 9 FETCH (UID 9 BODY[HEADER.FIELDS (MESSAGE-ID DATE FROM SUBJECT)] "Message-ID: <a@b>")',
+            f"{tag} OK",
+        )
+        tag = await line.expect("UNSELECT")
+        line.say(f"{tag} OK")
+        await line.until_closed()
+
+    async with served(script) as port, sink(port).session() as session:
+        tail = await session.tail("F", 7)
+    assert [(seen.uid, seen.message_id, seen.received_at) for seen in tail] == [
+        (7, None, 0.0),
+        (9, "<a@b>", 1563356408.0),
+    ]
+
+
+async def test_an_invalid_message_set_is_an_empty_tail() -> None:
+    async def script(line: Line) -> None:
+        await signed_in(line)
+        tag = await line.expect("EXAMINE")
+        line.say("* 2 EXISTS", f"{tag} OK")
+        tag = await line.expect("UID FETCH 7:*")
+        line.say(f"{tag} NO The specified message set is invalid.")
+        await line.until_closed()
+
+    async with served(script) as port, sink(port).session() as session:
+        assert await session.tail("F", 7) == []
+
+
+async def test_a_resting_line_gives_a_sign_of_life_only_when_it_was_silent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(outlook, "SIGN_OF_LIFE", 0.05)
+    signs = 0
+
+    async def script(line: Line) -> None:
+        nonlocal signs
+        await line.greet()
+        while True:
+            tag, rest = await line.get()
+            signs += rest == "NOOP"
+            line.say(f"{tag} OK")
+
+    async with served(script) as port, sink(port).session() as session:
+        for _ in range(4):
+            await session.rest(0.01)
+        assert signs == 0
+        await session.rest(0.1)
+        assert signs >= 1

@@ -105,6 +105,8 @@ async def test_a_server_without_uidnext_is_asked_for_its_highest_uid() -> None:
         await line.greet()
         tag = await line.expect("EXAMINE")
         line.say("* 2 EXISTS", "* OK [UIDVALIDITY 7] .", f"{tag} OK")
+        tag = await line.expect('STATUS "INBOX" (UIDNEXT)')
+        line.say(f"{tag} NO not while it is open")
         tag = await line.expect("UID SEARCH ALL")
         line.say("* SEARCH 4 9", f"{tag} OK")
         await line.until_closed()
@@ -159,11 +161,14 @@ async def test_news_in_the_middle_of_any_command_is_not_lost() -> None:
 
 
 async def test_idle_is_ended_in_the_same_flight_and_resumed_after() -> None:
+    idling = asyncio.Event()
+
     async def script(line: Line) -> None:
         await line.greet()
         await line.examine(exists=1, uidnext=2)
         idle = await line.expect("IDLE")
         line.say("+ idling")
+        idling.set()
         both = await line.reader.read(1000)
         assert both.startswith(b"DONE\r\n")
         tag = both.split()[1].decode()
@@ -176,8 +181,7 @@ async def test_idle_is_ended_in_the_same_flight_and_resumed_after() -> None:
 
     async with served(script) as port, source(port).session() as session:
         waiter = asyncio.create_task(session.wait(60))
-        while not session._connection.idling:  # noqa: ASYNC110 - the connection tells nobody else
-            await asyncio.sleep(0)
+        await idling.wait()
         assert await session.search(0) == [1]
         assert await waiter is Wake.NEWS
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailsyncd.errors import RouteBlocked
-from mailsyncd.imap.names import check, decode, encode, to_server
+from mailsyncd.imap.names import Naming, check, decode, encode
 
 
 @pytest.mark.parametrize(
@@ -51,10 +51,12 @@ def test_decoding_never_fails(name: str) -> None:
 def test_a_users_slashes_become_the_servers_separator(
     name: str, separator: str, prefix: str, wire: str
 ) -> None:
-    assert to_server(name, separator, prefix) == wire
+    assert Naming(prefix, separator).to_server(name) == wire
 
 
-@pytest.mark.parametrize("name", ["", "a\r\nb", "a\0", "tab\there", "\x7f"])
+@pytest.mark.parametrize(
+    "name", ["", "a\r\nb", "a\0", "tab\there", "\x7f", "a//b", "/a", "a /b", " a", "\ud800"]
+)
 def test_names_that_no_server_takes_are_refused(name: str) -> None:
     with pytest.raises(RouteBlocked, match="folder name"):
         check(name)

@@ -137,3 +137,42 @@ def test_a_response_code_is_told_from_exchanges_brackets() -> None:
 def test_what_a_server_says_is_made_fit_for_a_log() -> None:
     assert printable(b"a\x1b[31m\r\nb\xff" + b"x" * 500).startswith("a?[31m??b")
     assert len(printable(b"x" * 500)) == 200
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'"\\' * 500_000,
+        b'\\"' * 500_000,
+        b"a[" * 500_000,
+        b"[" * 1_000_000,
+        b"a[]<1" * 200_000,
+        b'"' * 1_000_001,
+    ],
+    ids=["quote", "escape", "bracket", "brackets", "partial", "quotes"],
+)
+def test_strings_and_brackets_that_never_close_take_linear_time(line: bytes) -> None:
+    (response,) = read([b"* 1 FETCH (" + line + b"\r\n"])
+    began = time.process_time()
+    values(response)
+    assert time.process_time() - began < 2.0
+
+
+def test_a_response_that_never_ends_is_hostile() -> None:
+    with pytest.raises(HostileInput, match="never ends"):
+        read([b"* 1 FETCH (" + b"X {0}\r\n" * 3_000])
+    with pytest.raises(HostileInput, match="never ends"):
+        read([b"* 1 FETCH ({900}\r\n", *([b"x" * 900 + b" {900}\r\n"] * 10)], max_line=1_000)
+
+
+def test_more_text_than_any_answer_of_use_is_not_taken_to_pieces() -> None:
+    (response,) = read([b"* 1 FETCH " + b"x " * 1_100_000 + b"\r\n"])
+    with pytest.raises(HostileInput, match="bytes of text"):
+        values(response)
+
+
+def test_what_is_no_imap_holds_no_literal() -> None:
+    assert [one.text for one in read([b"Server Unavailable {5}\r\n* 1 EXISTS\r\n"])] == [
+        b"Server Unavailable {5}",
+        b"* 1 EXISTS",
+    ]

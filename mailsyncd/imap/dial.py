@@ -1,0 +1,83 @@
+"""From an endpoint to a greeted connection: name, TCP, TLS, and how the socket is set."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+
+from mailsyncd.errors import RouteBlocked
+from mailsyncd.imap.faults import unreachable
+from mailsyncd.imap.protocol import Connection
+from mailsyncd.model import Endpoint
+
+CONNECT_TIMEOUT = 60.0  # seconds, with TLS; throttled servers are slow (A27)
+SECOND_ADDRESS_AFTER = 0.5  # seconds: an address that leads nowhere must not hold up the others
+KEEPALIVE_AFTER = 60  # seconds of silence before the system asks whether the other end is there
+KEEPALIVE_EVERY = 20
+KEEPALIVE_TRIES = 4
+UNACKNOWLEDGED = 120_000  # milliseconds that sent bytes may go unacknowledged
+
+
+async def dial(endpoint: Endpoint, *, max_literal: int) -> Connection:
+    """Connect and await the greeting. Raises Transient and its kind, or RouteBlocked for a bad
+    ca_file. Over TLS nothing is sent before the server's certificate was verified."""
+    where = f"{endpoint.host}:{endpoint.port}"
+    context = tls_context(endpoint)
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT):
+            transport, connection = await asyncio.get_running_loop().create_connection(
+                lambda: Connection(where, max_literal=max_literal),
+                endpoint.host,
+                endpoint.port,
+                ssl=context,
+                happy_eyeballs_delay=SECOND_ADDRESS_AFTER,
+            )
+    except (OSError, TimeoutError) as error:
+        raise unreachable(where, error) from error
+    if (sock := transport.get_extra_info("socket")) is not None:
+        tune(sock)
+    await _greeted(connection)
+    return connection
+
+
+async def _greeted(connection: Connection) -> None:
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT):
+            await asyncio.wait([connection.greeting])
+    except TimeoutError:
+        connection.fail(f"no greeting within {CONNECT_TIMEOUT:.0f} s")
+    except asyncio.CancelledError:
+        connection.fail("cancelled")
+        raise
+    if connection.greeting.exception() is not None:
+        raise connection.lost()
+
+
+def tls_context(endpoint: Endpoint) -> ssl.SSLContext | None:
+    """TLS is always verified, against the system's authorities and the user's own if given."""
+    if not endpoint.tls:
+        return None
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if endpoint.ca_file is not None:
+        try:
+            context.load_verify_locations(cafile=str(endpoint.ca_file))
+        except OSError as error:
+            reason = error.strerror or "no certificate in it"
+            raise RouteBlocked(f"{endpoint.ca_file}: can't be used as ca_file ({reason})") from error
+    return context
+
+
+def tune(sock: socket.socket) -> None:
+    """Small commands go out at once, and a line that is dead is found to be so."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (  # not every system has them all
+        ("TCP_KEEPIDLE", KEEPALIVE_AFTER),
+        ("TCP_KEEPINTVL", KEEPALIVE_EVERY),
+        ("TCP_KEEPCNT", KEEPALIVE_TRIES),
+        ("TCP_USER_TIMEOUT", UNACKNOWLEDGED),
+    ):
+        if hasattr(socket, option):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
