@@ -5,6 +5,9 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	2>/dev/null && { echo $$p; break; }; done)
 VENV := .venv
 RUN := $(VENV)/bin/python
+PIP := $(RUN) -m pip install -q --disable-pip-version-check
+UV ?= $(or $(shell command -v uv),$(VENV)/bin/uv)
+LOCK = $(UV) pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate
 
 .DEFAULT_GOAL := help
 
@@ -14,8 +17,8 @@ help:  ## this list
 $(VENV)/.ready: requirements/dev.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "mailsyncd needs Python 3.11 or newer, with venv (Debian: apt install python3-venv)" >&2; exit 1; }
 	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/dev.txt
-	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(PIP) --require-hashes --no-deps -r requirements/dev.txt
+	$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
 venv: $(VENV)/.ready  ## .venv with the daemon and the test tools
@@ -24,9 +27,9 @@ demo: venv  ## the main job on embedded servers, before your eyes
 	@$(RUN) -m mailsyncd demo
 
 test: venv  ## all tests that this machine can run
-	$(RUN) -m pytest -n 2 --dist loadgroup
+	$(RUN) -m pytest -n 2 --dist loadgroup -m "not live and not slow and not bench"
 
-real: venv  ## only the tests against real servers
+real: venv  ## only the tests against real servers (Dovecot, DynamoDB Local)
 	$(RUN) -m pytest -m real
 
 lint: venv  ## ruff, and the rule that imports point down
@@ -37,21 +40,28 @@ lint: venv  ## ruff, and the rule that imports point down
 types: venv  ## mypy --strict
 	$(RUN) -m mypy
 
-check: lint types  ## lint and types
+check: lint types  ## lint, layout and types
 
 bench: venv  ## the benchmarks, against a real Dovecot
 	$(RUN) -m pytest tests/bench -m bench --override-ini python_files='*.py' -s
 
-lock: venv  ## make the hash-pinned requirements anew (needs uv)
-	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate \
-		pyproject.toml -o requirements/run.txt
-	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate \
-		pyproject.toml --group dev -c requirements/run.txt -o requirements/dev.txt
+unit: venv  ## the systemd unit: verified, and booted where this machine can
+	tests/integration/unit_file.sh
+	tests/integration/boot.sh
 
-docker:  ## the container image
+image: venv  ## the container image: built, run and asked how it is
+	tests/integration/image.sh
+
+lock:  ## make the hash-pinned requirements anew (needs uv)
+	$(LOCK) pyproject.toml -o requirements/run.txt
+	$(LOCK) pyproject.toml --group dev -c requirements/run.txt -o requirements/dev.txt
+	$(LOCK) requirements/build.in -c requirements/dev.txt -o requirements/build.txt
+	@! grep -nE '(https?|file)://' requirements/*.txt
+
+docker:  ## the container image, with docker
 	docker build -t mailsyncd .
 
 clean:  ## remove what was made here
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 
-.PHONY: help venv demo test real lint types check bench lock docker clean
+.PHONY: help venv demo test real lint types check bench unit image lock docker clean

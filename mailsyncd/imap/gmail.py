@@ -26,7 +26,7 @@ from mailsyncd.ports import Clock
 log = structlog.get_logger()
 
 # Everything that is ever sent to a source (I4). UID FETCH is used with BODY.PEEK only.
-ALLOWED = frozenset({"UID SEARCH", "UID FETCH", "EXAMINE", "IDLE", "NOOP", "STATUS", "LIST", "NAMESPACE"}) | {
+ALLOWED = frozenset({"UID SEARCH", "UID FETCH", "EXAMINE", "IDLE", "NOOP", "STATUS", "LIST"}) | {
     *("CAPABILITY", "AUTHENTICATE", "LOGIN", "ID", "LOGOUT")
 }
 DESCRIBED_AT_ONCE = 2_000  # UIDs in one UID FETCH of listings
@@ -124,7 +124,7 @@ class GmailSession:
 
     async def examine(self, mailbox: str) -> None:
         """Open the mailbox, read-only, and learn its numbers."""
-        naming = await self._session.naming() if "/" in mailbox else Naming()
+        naming = await self._session.naming(by_namespace=False) if "/" in mailbox else Naming()
         name = naming.to_server(mailbox)
         await self._session.command("EXAMINE", quoted(name), during=During.OPEN)
         self._connection.state = SELECTED

@@ -229,9 +229,10 @@ class Session:
                 )
         raise Transient(f"{self.where} (STATUS): the server said OK and nothing else")
 
-    async def naming(self) -> Naming:
-        """How the server names what is ours: the personal namespace (RFC 2342), else the separator."""
-        if self.has("NAMESPACE"):
+    async def naming(self, *, by_namespace: bool = True) -> Naming:
+        """How the server names what is ours: the personal namespace (RFC 2342), else the separator.
+        A source is asked for the latter alone, which takes no command that it would not see anyhow."""
+        if by_namespace and self.has("NAMESPACE"):
             reply = await self.connection.execute("NAMESPACE", wish=Wish(("NAMESPACE",)))
             if "not connected" in reply.status.text:
                 self.accept(reply, "NAMESPACE", During.SIGN_IN)  # B5: a login that was none

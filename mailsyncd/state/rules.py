@@ -29,7 +29,7 @@ class Table(Protocol):
 
 def watermark(table: Table, route: str) -> Watermark | None:
     item = table.get(route, items.WATERMARK)
-    return items.watermark_of(item) if item else None
+    return None if item is None else items.watermark_of(item)
 
 
 def advance(table: Table, route: str, new: Watermark, expected: Watermark | None) -> bool:
@@ -46,7 +46,7 @@ def _place(mark: Watermark | None) -> tuple[int, int] | None:
 
 def record_at(table: Table, route: str, uidvalidity: int, uid: int) -> Record | None:
     item = table.get(route, items.uid_key(uidvalidity, uid))
-    return items.record_of(item) if item else None
+    return None if item is None else items.record_of(item)
 
 
 def claim(table: Table, route: str, record: Record) -> Refused | None:
@@ -63,7 +63,7 @@ def _claim_message(table: Table, route: str, record: Record) -> Refused | None:
     """The pointer that says which UID stands for this message, if it is free for us."""
     key = items.message_key(record.gm_msgid or "")
     pointer = table.get(route, key)
-    if pointer and items.pointed(pointer) != (record.uidvalidity, record.uid):
+    if pointer is not None and items.pointed(pointer) != (record.uidvalidity, record.uid):
         uidvalidity, uid = items.pointed(pointer)
         other = record_at(table, route, uidvalidity, uid)
         if other is None:
@@ -147,7 +147,7 @@ def counts(states: Mapping[Status, int], failed: Iterable[Failure]) -> Counts:
 
 def lease(table: Table, destination: str) -> Lease | None:
     item = table.get(items.destination_key(destination), items.LEASE)
-    return items.lease_of(item) if item else None
+    return None if item is None else items.lease_of(item)
 
 
 def put_lease(table: Table, destination: str, new: Lease, expected: Lease | None) -> bool:

@@ -22,6 +22,10 @@ from mailsyncd.state.items import Item
 
 T = TypeVar("T")
 
+# The indexes are named, because SQLite by itself would rather read through the whole route.
+PENDING = "items INDEXED BY pending WHERE pk = ? AND status = 'PENDING' ORDER BY sk"
+DELIVERED = "items INDEXED BY delivered WHERE pk = ? AND status = 'DONE' AND dest_uid >= ?"
+DELIVERED_SOMEWHERE = "items INDEXED BY delivered WHERE pk = ? AND status = 'DONE' AND dest_uid IS NULL"
 MOST_AT_ONCE = 256  # calls in one transaction
 EXPIRY_INTERVAL = 3600.0  # seconds between deletions of what has expired
 
@@ -33,7 +37,7 @@ class _SqliteTable:
         self._connection = connection
 
     def get(self, pk: str, sk: str) -> Item | None:
-        rows = self.select("pk = ? AND sk = ?", (pk, sk))
+        rows = self.select("items WHERE pk = ? AND sk = ?", (pk, sk))
         return next(iter(rows), None)
 
     def put(self, pk: str, sk: str, item: Item) -> None:
@@ -43,10 +47,10 @@ class _SqliteTable:
         )
 
     def query(self, pk: str, start: str, end: str) -> Iterable[Item]:
-        return self.select("pk = ? AND sk >= ? AND sk < ? ORDER BY sk", (pk, start, end))
+        return self.select("items WHERE pk = ? AND sk >= ? AND sk < ? ORDER BY sk", (pk, start, end))
 
-    def select(self, where: str, values: tuple[Any, ...]) -> list[Item]:
-        found = self._connection.execute(f"SELECT item FROM items WHERE {where}", values)  # noqa: S608 - ours
+    def select(self, source: str, values: tuple[Any, ...]) -> list[Item]:
+        found = self._connection.execute(f"SELECT item FROM {source}", values)  # noqa: S608 - ours
         return [json.loads(row[0]) for row in found]
 
     def count(self, pk: str) -> dict[Status, int]:
@@ -196,17 +200,14 @@ class SqliteStore:
         return await self._do(lambda table: rules.records(table, route, uidvalidity, after))
 
     async def delivered(self, route: str, dest_uidvalidity: int, from_uid: int) -> list[Record]:
-        where = "pk = ? AND status = 'DONE' AND (dest_uid IS NULL OR dest_uid >= ?)"
-
         def work(table: _SqliteTable) -> list[Record]:
-            found = [items.record_of(item) for item in table.select(where, (route, from_uid))]
-            return rules.delivered(found, dest_uidvalidity, from_uid)
+            found = table.select(DELIVERED, (route, from_uid)) + table.select(DELIVERED_SOMEWHERE, (route,))
+            return rules.delivered(map(items.record_of, found), dest_uidvalidity, from_uid)
 
         return await self._do(work)
 
     async def pending(self, route: str) -> list[Record]:
-        where = "pk = ? AND status = 'PENDING' ORDER BY sk"
-        return await self._do(lambda table: [items.record_of(item) for item in table.select(where, (route,))])
+        return await self._do(lambda table: [*map(items.record_of, table.select(PENDING, (route,)))])
 
     async def failures(self, route: str) -> list[Failure]:
         return await self._do(lambda table: rules.failures(table, route))

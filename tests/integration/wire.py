@@ -33,6 +33,11 @@ class Wire:
     _flowing: asyncio.Event = field(default_factory=asyncio.Event)
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
 
+    @property
+    def live(self) -> int:
+        """How many connections there are now."""
+        return len(self._writers) // 2
+
     def stall(self) -> None:
         """Keep the connections, and pass nothing on."""
         self._loop.call_soon_threadsafe(self._flowing.clear)

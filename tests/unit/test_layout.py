@@ -24,11 +24,25 @@ OWNERS = {
 }
 # assemble.py closes the client that it had auth make: it names the type and nothing more.
 ALLOWED = {("assemble.py", "httpx")}
+INNER = {"flow", "ports.py", "policy.py", "model.py", "errors.py"}  # the path of a message and below
+LONGEST_FILE = 400  # lines
+LONGEST_FUNCTION = 50
+# Longer than it should be, with the length that it may not exceed. Only to be shortened.
+TOO_LONG_YET = {"model.py": 416}
 
 
 def modules() -> Iterator[tuple[Path, ast.Module]]:
     for path in sorted(PACKAGE.rglob("*.py")):
         yield path, ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imported(tree: ast.Module) -> Iterator[str]:
+    """The dotted names of all modules that a file imports, wherever in it."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
 
 
 def test_imports_only_point_down() -> None:
@@ -41,23 +55,34 @@ def test_each_outside_library_is_touched_by_its_one_owner() -> None:
     strangers = []
     for path, tree in modules():
         part = path.relative_to(PACKAGE).parts[0]
-        for node in ast.walk(tree):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            for name in names:
-                library = name.partition(".")[0]
-                if library in OWNERS and part not in OWNERS[library] and (part, library) not in ALLOWED:
-                    strangers.append(f"{path.relative_to(ROOT)} imports {name}")
+        for name in imported(tree):
+            library = name.partition(".")[0]
+            if library in OWNERS and part not in OWNERS[library] and (part, library) not in ALLOWED:
+                strangers.append(f"{path.relative_to(ROOT)} imports {name}")
     assert strangers == []
 
 
-def test_every_file_says_what_it_is_for_and_none_has_grown_too_long() -> None:
+def test_the_path_of_a_message_knows_the_standard_library_and_structlog_alone() -> None:
+    strangers = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path, tree in modules()
+        if path.relative_to(PACKAGE).parts[0] in INNER
+        for name in imported(tree)
+        if name.partition(".")[0] not in {*sys.stdlib_module_names, "mailsyncd", "structlog"}
+    ]
+    assert strangers == []
+
+
+def test_every_file_says_what_it_is_for() -> None:
+    assert [str(path.relative_to(ROOT)) for path, tree in modules() if not ast.get_docstring(tree)] == []
+
+
+def test_no_file_is_too_long_to_know() -> None:
     wrong = []
-    for path, tree in modules():
-        if not ast.get_docstring(tree):
-            wrong.append(f"{path.relative_to(ROOT)} has no docstring")
-        if (lines := path.read_text(encoding="utf-8").count("\n")) > 450:
-            wrong.append(f"{path.relative_to(ROOT)} has {lines} lines")
+    for path, _ in modules():
+        name, lines = path.relative_to(PACKAGE).as_posix(), path.read_text(encoding="utf-8").count("\n")
+        if lines > TOO_LONG_YET.get(name, LONGEST_FILE):
+            wrong.append(f"{name} has {lines} lines")
     assert wrong == []
 
 
@@ -67,7 +92,7 @@ def test_no_function_is_too_long_to_see_whole() -> None:
         for path, tree in modules()
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        and (node.end_lineno or node.lineno) - node.lineno >= 60
+        and (node.end_lineno or node.lineno) - node.lineno >= LONGEST_FUNCTION
     ]
     assert long == []
 

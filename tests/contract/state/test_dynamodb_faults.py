@@ -12,11 +12,12 @@ from faulty_line import CORAL, DYNAMODB, FaultyLine, Refusal, cancelled
 from test_state_stores import ROUTE, done, record
 
 from mailsyncd.errors import FailureKind, StateUnavailable
-from mailsyncd.model import Claimant, Failure, Lease, Status, Watermark
+from mailsyncd.model import Claimant, Failure, Lease, Record, Status, Watermark
 from mailsyncd.observe.clock import SystemClock
 from mailsyncd.ports import Refused
 from mailsyncd.state import dynamo_client
 from mailsyncd.state.dynamodb import DynamoStore
+from mailsyncd.state.items import Item
 
 pytestmark = pytest.mark.xdist_group("moto")
 Line = tuple[FaultyLine, DynamoStore]
@@ -135,6 +136,28 @@ async def test_a_claim_that_failed_before_is_claimed_again_although_answers_are_
     faulty.lose_answers = 1
     assert await store.claim(ROUTE, second) is None
     assert await store.claim(ROUTE, record(3, attempt="c", gm_msgid="42")) == Refused(second)
+
+
+async def test_a_failed_message_claimed_by_two_uids_at_once_is_one_claim(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The failed UID is claimed again just after the other UID's claimant saw that it had failed."""
+    _, store = line
+    first = record(1, gm_msgid="42")
+    await store.claim(ROUTE, first)
+    await store.fail(ROUTE, Failure(7, 1, FailureKind.REJECTED, "no", 1, 1.0), first)
+    again = replace(first, claimed_by=Claimant(1, "again"))
+    look = store._behind
+
+    async def look_and_lose(route: str, one: Record, pointer: Item) -> Record | None:
+        seen = await look(route, one, pointer)
+        if seen is None:
+            assert await store.claim(ROUTE, again) is None
+        return seen
+
+    monkeypatch.setattr(store, "_behind", look_and_lose)
+    assert await store.claim(ROUTE, record(2, attempt="b", gm_msgid="42")) == Refused(again)
+    assert await store.records(ROUTE, 7) == [again]
 
 
 # ------------------------------------------------------------------ answers late

@@ -13,7 +13,7 @@ from engines import dynamo
 from fakes import VirtualClock
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_state_stores import OTHER, ROUTE, done, record
+from test_state_stores import ROUTE, done, record
 
 from mailsyncd.errors import FailureKind
 from mailsyncd.model import Failure, Lease, Record, Watermark
@@ -23,19 +23,14 @@ from mailsyncd.state.sqlite import SqliteStore
 
 Operation = Callable[[StateStore], Awaitable[object]]
 
-routes = st.sampled_from([ROUTE, OTHER])
-
 
 @st.composite
 def records(draw: st.DrawFn) -> Record:
-    """Few UIDs, ids and claimants, so that they meet."""
+    """Two places, two claimants, one message id: they meet all the time."""
     return record(
-        draw(st.integers(1, 3)),
-        uidvalidity=draw(st.sampled_from([7, 8])),
+        draw(st.integers(1, 2)),
         attempt=draw(st.sampled_from("ab")),
-        epoch=draw(st.integers(1, 2)),
-        gm_msgid=draw(st.sampled_from([None, "41", "42"])),
-        dest_uidvalidity=draw(st.sampled_from([None, 3])),
+        gm_msgid=draw(st.sampled_from([None, "42"])),
     )
 
 
@@ -45,7 +40,7 @@ finished = st.builds(
     st.sampled_from([None, 99, 100]),
     st.sampled_from([None, (6, 1)]),
 )
-watermarks = st.builds(Watermark, st.sampled_from([7, 8]), st.integers(0, 2), st.sampled_from([1.5, 2.0]))
+watermarks = st.builds(Watermark, st.sampled_from([7, 8]), st.integers(0, 1), st.sampled_from([1.5, 2.0]))
 leases = st.builds(
     Lease,
     st.sampled_from(["", "one", "two"]),
@@ -56,9 +51,9 @@ leases = st.builds(
 )
 failures = st.builds(
     Failure,
-    st.sampled_from([7, 8]),
-    st.integers(1, 3),
-    st.sampled_from(FailureKind),
+    st.just(7),
+    st.integers(1, 2),
+    st.just(FailureKind.REJECTED),
     st.just("no"),
     st.integers(0, 2),
     st.just(1.0),
@@ -66,26 +61,26 @@ failures = st.builds(
 )
 
 
-def claim(route: str, one: Record) -> Operation:
-    return lambda store: store.claim(route, one)
+def claim(one: Record) -> Operation:
+    return lambda store: store.claim(ROUTE, one)
 
 
-def adopt(route: str, old: Record, new: Record) -> Operation:
+def adopt(old: Record, new: Record) -> Operation:
     moved = replace(new, uidvalidity=old.uidvalidity, uid=old.uid, gm_msgid=old.gm_msgid)
-    return lambda store: store.adopt(route, old, moved)
+    return lambda store: store.adopt(ROUTE, old, moved)
 
 
-def finish(route: str, one: Record) -> Operation:
-    return lambda store: store.finish(route, one)
+def finish(one: Record) -> Operation:
+    return lambda store: store.finish(ROUTE, one)
 
 
-def fail(route: str, failure: Failure, claimed: Record | None) -> Operation:
+def fail(failure: Failure, claimed: Record | None) -> Operation:
     same = claimed and replace(claimed, uidvalidity=failure.uidvalidity, uid=failure.uid)
-    return lambda store: store.fail(route, failure, same)
+    return lambda store: store.fail(ROUTE, failure, same)
 
 
-def advance(route: str, new: Watermark, expected: Watermark | None) -> Operation:
-    return lambda store: store.advance(route, new, expected=expected)
+def advance(new: Watermark, expected: Watermark | None) -> Operation:
+    return lambda store: store.advance(ROUTE, new, expected=expected)
 
 
 def put_lease(new: Lease, expected: Lease | None) -> Operation:
@@ -93,31 +88,31 @@ def put_lease(new: Lease, expected: Lease | None) -> Operation:
 
 
 operations = st.one_of(
-    st.builds(claim, routes, records()),
-    st.builds(adopt, routes, records(), records()),
-    st.builds(finish, routes, finished),
-    st.builds(fail, routes, failures, st.none() | records()),
-    st.builds(advance, routes, watermarks, st.none() | watermarks),
+    st.builds(claim, records()),
+    st.builds(adopt, records(), records()),
+    st.builds(finish, finished),
+    st.builds(fail, failures, st.none() | records()),
+    st.builds(advance, watermarks, st.none() | watermarks),
     st.builds(put_lease, leases, st.none() | leases),
 )
 
-sequences = st.lists(operations, min_size=1, max_size=25)
+sequences = st.lists(operations, min_size=15, max_size=40)
 
 
-async def everything(store: StateStore, route: str) -> list[object]:
-    """All that can be asked of a route, in an order that does not depend on the store's."""
+async def everything(store: StateStore) -> list[object]:
+    """All that can be asked, in an order that does not depend on the store's."""
 
     def in_order(found: list[Record]) -> list[Record]:
         return sorted(found, key=lambda one: (one.uidvalidity, one.uid))
 
     return [
-        await store.watermark(route),
-        await store.records(route, 7),
-        await store.records(route, 8, 1),
-        in_order(await store.pending(route)),
-        in_order(await store.delivered(route, 3, 100)),
-        await store.failures(route),
-        await store.counts(route),
+        await store.watermark(ROUTE),
+        await store.records(ROUTE, 7),
+        await store.records(ROUTE, 7, 1),
+        in_order(await store.pending(ROUTE)),
+        in_order(await store.delivered(ROUTE, 3, 100)),
+        await store.failures(ROUTE),
+        await store.counts(ROUTE),
         await store.lease("me@outlook.example"),
     ]
 
@@ -128,8 +123,8 @@ async def compare(store: StateStore, steps: list[Operation]) -> None:
     try:
         for step in steps:
             assert await step(store) == await step(memory)
-        for route in (ROUTE, OTHER):
-            assert await everything(store, route) == await everything(memory, route)
+            assert await store.records(ROUTE, 7) == await memory.records(ROUTE, 7)
+        assert await everything(store) == await everything(memory)
     finally:
         await store.close()
 

@@ -1,0 +1,229 @@
+"""What is shipped around the package: the wheel, the unit, the Dockerfile, and pages that tell the truth."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from mailsyncd import __version__
+from mailsyncd.cli import _parser
+from mailsyncd.config.load import load
+
+ROOT = Path(__file__).parents[2]
+PAGES = ["README.md", "CHANGELOG.md", "SECURITY.md", "deploy/README.md"]
+PAGES += sorted(page.relative_to(ROOT).as_posix() for page in (ROOT / "docs").glob("*.md"))
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def text_of(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def setting(unit: str, key: str) -> list[str]:
+    return re.findall(rf"^{key}=(.*)$", unit, re.MULTILINE)
+
+
+# ------------------------------------------------------------------------- the wheel
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("dist")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(directory)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+    (built,) = directory.glob("*.whl")
+    return built
+
+
+def test_the_wheel_holds_the_package_whole_and_nothing_else(wheel: Path) -> None:
+    names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "mailsyncd").rglob("*.py")}
+    assert names == modules
+
+
+def test_the_wheel_says_what_it_is_what_it_needs_and_under_which_licence(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as opened:
+        info = f"mailsyncd-{__version__}.dist-info"
+        about = opened.read(f"{info}/METADATA").decode()
+        entry = opened.read(f"{info}/entry_points.txt").decode()
+        licence = opened.read(f"{info}/licenses/LICENSE").decode()
+    assert "License-Expression: GPL-3.0-or-later" in about
+    needs = [line.partition(": ")[2] for line in about.splitlines() if line.startswith("Requires-Dist: ")]
+    names, wanted = ([re.split("[<>]", one)[0] for one in some] for some in (needs, PROJECT["dependencies"]))
+    assert sorted(names) == sorted(wanted)
+    assert "mailsyncd = mailsyncd.cli:main" in entry
+    assert licence.split()[:5] == ["GNU", "GENERAL", "PUBLIC", "LICENSE", "Version"]
+
+
+def test_the_program_runs_from_the_wheel_alone(wheel: Path, tmp_path: Path) -> None:
+    asks = "import mailsyncd, mailsyncd.cli; print(mailsyncd.__file__); mailsyncd.cli.main(['--version'])"
+    said = subprocess.run(
+        [sys.executable, "-c", asks],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(wheel)},
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    ).stdout.splitlines()
+    assert said[0].startswith(str(wheel))
+    assert said[1] == f"mailsyncd {__version__}"
+
+
+# --------------------------------------------------------------------------- the pages
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", text_of(page))
+    local = [link for link in links if "://" not in link]
+    assert [link for link in local if not (ROOT / page).parent.joinpath(link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_on_a_page_are_commands(page: str) -> None:
+    """Every `mailsyncd ...` in a block or between backticks is understood by the program itself."""
+    blocks = re.findall(r"^```(?:sh)?\n(.*?)^```", text_of(page), re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    lines += re.findall(r"`(mailsyncd [^`]*)`", text_of(page))
+    commands = [
+        match[1].partition("#")[0]
+        for line in lines
+        if (match := re.match(r"(?:\S*bin/|\$ )?mailsyncd ([a-z-].*)", line))
+    ]
+    assert commands or page not in ("README.md", "docs/operations.md")
+    for command in commands:
+        arguments = [re.sub(r"^[NMS]$", "1", one) for one in shlex.split(command)]
+        if arguments[-1] not in ("config", "state"):
+            _parser().parse_args(arguments)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_tests_that_a_page_points_to_are_there(page: str) -> None:
+    names = re.findall(r"`(tests/[\w./-]+)`", text_of(page))
+    assert [name for name in names if not (ROOT / name).exists()] == []
+
+
+def test_make_has_every_target_that_a_page_names() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", text_of("Makefile"), re.MULTILINE))
+    named = {name for page in PAGES for name in re.findall(r"^make ([a-z-]+)", text_of(page), re.MULTILINE)}
+    assert {"demo", "test"} <= named <= targets
+
+
+def test_the_configuration_of_the_readme_is_good(tmp_path: Path) -> None:
+    (given,) = re.findall(r"<<'TOML'\n(.*?)^TOML$", text_of("README.md"), re.MULTILINE | re.DOTALL)
+    path = tmp_path / "config.toml"
+    path.write_text(given)
+    environ = dict.fromkeys(re.findall(r'env = "(\w+)"', given), "a secret")
+    configuration = load(path, {**environ, "HOME": str(tmp_path)}).configuration
+    assert [one.route.name for one in configuration.routes] == ["me@gmail.com > Gmail/me"]
+
+
+def test_the_changelog_knows_this_version() -> None:
+    assert re.search(rf"^## \[?{re.escape(__version__)}\b", text_of("CHANGELOG.md"), re.MULTILINE)
+
+
+# ------------------------------------------------------------- the unit and the image
+
+
+def test_the_unit_starts_the_program_as_it_wants_to_be_started() -> None:
+    unit = text_of("systemd/mailsyncd.service")
+    (start,) = setting(unit, "ExecStart")
+    program, *arguments = shlex.split(start)
+    assert program == "/opt/mailsyncd/bin/mailsyncd"
+    assert _parser().parse_args(arguments).config == Path("/etc/mailsyncd/config.toml")
+    assert setting(unit, "Type") == ["notify"]
+    assert setting(unit, "RestartPreventExitStatus") == ["78"]
+
+
+def test_the_unit_waits_longer_than_the_daemon_drains(tmp_path: Path) -> None:
+    (stop,) = setting(text_of("systemd/mailsyncd.service"), "TimeoutStopSec")
+    assert int(stop.removesuffix("s")) >= drain_timeout(tmp_path) + 5
+
+
+def drain_timeout(tmp_path: Path) -> float:
+    return load(configured(tmp_path), {"HOME": str(tmp_path)}).configuration.daemon.drain_timeout
+
+
+def configured(tmp_path: Path) -> Path:
+    """The smallest configuration."""
+    path = tmp_path / "config.toml"
+    side = 'auth = "password"\npassword = "x"\n'
+    path.write_text(
+        f'[outlook]\nemail = "o@outlook.com"\n{side}[[routes]]\ngmail = "a@gmail.com"\nfolder = "A"\n{side}'
+    )
+    path.chmod(0o600)
+    return path
+
+
+def test_the_image_asks_the_socket_that_the_daemon_has_there(tmp_path: Path) -> None:
+    dockerfile = text_of("Dockerfile")
+    environ = dict(re.findall(r"(STATE_DIRECTORY|RUNTIME_DIRECTORY)=(\S+)", dockerfile))
+    configuration = load(configured(tmp_path), environ).configuration
+    assert f"mailsyncd check --socket {configuration.daemon.socket} " in dockerfile
+    assert configuration.state.path == Path("/var/lib/mailsyncd/state.db")
+
+
+def test_the_image_runs_the_program_as_a_plain_user() -> None:
+    dockerfile = text_of("Dockerfile")
+    (command,) = re.findall(r"^CMD \[(.*)\]$", dockerfile, re.MULTILINE)
+    assert _parser().parse_args([one.strip(' "') for one in command.split(",")]).config
+    assert re.findall(r"^USER (.*)$", dockerfile, re.MULTILINE) == ["10001:10001"]
+    assert dockerfile.count("--require-hashes") == 2
+
+
+@pytest.mark.real
+def test_the_unit_is_correct_and_locked_up() -> None:
+    if shutil.which("systemd-analyze") is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("systemd-analyze is not installed")
+    done = subprocess.run(
+        [str(ROOT / "tests/integration/unit_file.sh")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+# ------------------------------------------------------------------- make and scripts
+
+
+def test_make_alone_lists_its_targets() -> None:
+    said = subprocess.run(["make"], cwd=ROOT, check=True, capture_output=True, text=True, timeout=30).stdout
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", text_of("Makefile"), re.MULTILINE)
+    assert [line.split()[0] for line in said.splitlines()] == phony.split()
+
+
+@pytest.mark.parametrize(
+    "script", [".ci/run", *sorted(p.name for p in (ROOT / "tests/integration").glob("*.sh"))]
+)
+def test_scripts_can_be_run_and_stop_at_the_first_error(script: str) -> None:
+    path = ROOT / script if "/" in script else ROOT / "tests/integration" / script
+    assert os.access(path, os.X_OK)
+    assert "\nset -euo pipefail\n" in path.read_text()
+    subprocess.run(["bash", "-n", str(path)], check=True, timeout=30)
+
+
+def test_the_workflow_pins_what_it_uses_and_may_only_read() -> None:
+    workflow = text_of(".github/workflows/ci.yml")
+    used = re.findall(r"uses: (\S+)", workflow)
+    assert used
+    assert [one for one in used if not re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", one)] == []
+    assert "\npermissions: {}\n" in workflow
+    assert "write" not in workflow
+    assert "run: .ci/run" in workflow
