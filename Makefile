@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	2>/dev/null && { echo $$p; break; }; done)
 VENV := .venv
 RUN := $(VENV)/bin/python
-PIP := $(RUN) -m pip install -q --disable-pip-version-check
+PIP := $(RUN) -m pip install -qq --disable-pip-version-check
 UV ?= $(or $(shell command -v uv),$(VENV)/bin/uv)
 LOCK = $(UV) pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -106,23 +105,6 @@ def test_credentials_that_do_not_do(bed: Bed, kind: str, says: str) -> None:
 def test_no_credentials_at_all(bed: Bed) -> None:
     bed.environ |= {"AWS_EC2_METADATA_DISABLED": "true"}
     shut_out(bed, dynamodb("http://127.0.0.1:9", "mailsyncd"), says="there are no AWS credentials")
-
-
-def test_a_port_where_nobody_listens(bed: Bed) -> None:
-    credentials(bed)
-    shut_out(bed, dynamodb("http://127.0.0.1:9", "mailsyncd"), says="can't be reached")
-
-
-def test_a_server_that_never_answers(bed: Bed) -> None:
-    credentials(bed)
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        shut_out(bed, dynamodb(url, "mailsyncd"), says="no answer")
-
-
-def test_a_file_that_is_no_database(bed: Bed) -> None:
-    (bed.directory / "state.db").write_bytes(b"this is something else entirely " * 200)
-    shut_out(bed, 'path = "state.db"', says="state.db")
 
 
 def test_a_directory_in_the_place_of_the_file(bed: Bed) -> None:

@@ -124,10 +124,8 @@ def wire_to(port: int) -> Iterator[Wire]:
         server.close()
         wire._flowing.set()
         wire._reset_all()
-        left = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in left:
-            task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
+        if left := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(left, timeout=5)
 
     thread = threading.Thread(target=wire._loop.run_until_complete, args=(serve(),))
     thread.start()
