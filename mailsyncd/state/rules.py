@@ -112,7 +112,7 @@ def fail(table: Table, route: str, failure: Failure, claimed: Record | None) -> 
         there = record_at(table, route, claimed.uidvalidity, claimed.uid)
         if there and there.claimed_by == claimed.claimed_by and there.status is Status.PENDING:
             key = items.uid_key(claimed.uidvalidity, claimed.uid)
-            table.put(route, key, items.record_item(replace(there, status=Status.FAILED)))
+            table.put(route, key, items.record_item(replace(claimed, status=Status.FAILED)))
 
 
 def records(table: Table, route: str, uidvalidity: int, after: int) -> list[Record]:
