@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from engines import dynamo
 from fakes import VirtualClock
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from test_state_stores import ROUTE, done, record
 
@@ -138,7 +138,12 @@ def test_sqlite_answers_as_memory_does_whatever_is_asked(steps: list[Operation])
 
 @pytest.mark.real
 @pytest.mark.xdist_group("dynamodb-local")
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=30,
+    deadline=None,
+    phases=[Phase.generate],  # to shrink a failure takes minutes on a real engine
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(sequences)
 def test_dynamodb_answers_as_memory_does_whatever_is_asked(
     local_url: str, aws: None, steps: list[Operation]
