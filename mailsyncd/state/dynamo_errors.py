@@ -67,6 +67,8 @@ def _sentence_of_the_line(operation: str, error: BaseException) -> str:
             )
         case sdk.ProfileNotFound():
             return "the profile that AWS_PROFILE names is not in the AWS configuration"
+        case sdk.InvalidRegionError():
+            return "the region is not a name of a region: check [state] region, or AWS_REGION"
         case sdk.NoRegionError():
             return "no region is set: set [state] region, or AWS_REGION"
         case ResponseParserError():

@@ -106,7 +106,8 @@ def _long_header(rng: Random, name: str, before: list[bytes]) -> bytes:
 
 
 def _dots(rng: Random, name: str, before: list[bytes]) -> bytes:
-    return _head(rng, name) + b"\r\n.\r\n..\r\n.x\r\n>From\r\n* 3 EXISTS\r\n+ go on\r\n {12}\r\n \t\r\n\r\n\r\n"
+    odd = b"\r\n.\r\n..\r\n.x\r\n>From\r\n* 3 EXISTS\r\n+ go on\r\n {12}\r\n \t\r\n\r\n\r\n"
+    return _head(rng, name) + odd
 
 
 def _no_final_newline(rng: Random, name: str, before: list[bytes]) -> bytes:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import sys
 import threading
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -30,15 +33,41 @@ def engine() -> Iterator[str]:
         yield url
 
 
+READS = {"DescribeTable", "GetItem", "Query"}
+
+
+class Warden:
+    """Stands before an engine, and refuses in DynamoDB's words what it is told to refuse: `kind` is the
+    refusal, None for none; `reading` lets reads through all the same."""
+
+    def __init__(self, engine: str = "") -> None:
+        self.kind: str | None = None
+        self.reading = False
+        self.engine = engine
+        self.url = ""
+
+    def answer(self, headers: Message, body: bytes) -> tuple[int, bytes]:
+        operation = headers["X-Amz-Target"].rpartition(".")[2]
+        if self.kind and not (self.reading and operation in READS):
+            refusal = {"__type": f"com.amazon.coral.service#{self.kind}", "message": "no"}
+            return 400, json.dumps(refusal).encode()
+        passed = {name: value for name, value in headers.items() if name not in ("Host", "Content-Length")}
+        request = urllib.request.Request(self.engine, body, passed)  # noqa: S310 - loopback
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - loopback
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as refused:
+            return refused.code, refused.read()
+
+
 @contextmanager
-def answering(kind: str) -> Iterator[str]:
-    """What takes every request for one it must refuse, in DynamoDB's words."""
+def warden(engine: str = "") -> Iterator[Warden]:
+    it = Warden(engine)
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            body = json.dumps({"__type": f"com.amazon.coral.service#{kind}", "message": "no"}).encode()
-            self.send_response(400)
+            status, body = it.answer(self.headers, self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(status)
             self.send_header("Content-Type", "application/x-amz-json-1.0")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -48,10 +77,11 @@ def answering(kind: str) -> Iterator[str]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    it.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
+        yield it
     finally:
         server.shutdown()
         server.server_close()
@@ -98,8 +128,9 @@ def test_a_table_that_is_not_there(bed: Bed, engine: str) -> None:
 )
 def test_credentials_that_do_not_do(bed: Bed, kind: str, says: str) -> None:
     credentials(bed)
-    with answering(kind) as url:
-        shut_out(bed, dynamodb(url, "mailsyncd"), says=says)
+    with warden() as it:
+        it.kind = kind
+        shut_out(bed, dynamodb(it.url, "mailsyncd"), says=says)
 
 
 def test_no_credentials_at_all(bed: Bed) -> None:
@@ -112,30 +143,41 @@ def test_a_directory_in_the_place_of_the_file(bed: Bed) -> None:
     shut_out(bed, 'path = "state.db"', says="state.db")
 
 
+def test_a_store_that_may_be_read_but_not_written(bed: Bed, engine: str) -> None:
+    """A policy without PutItem: what cannot be claimed may not be copied, nor tried for ever."""
+    credentials(bed)
+    with warden(engine) as it:
+        bed.configure(ANN, state=dynamodb(it.url, "read-only") + '\ngrace = "1s"')
+        assert bed.cli("state", "init", "--config", "config.toml").returncode == 0
+        it.kind, it.reading = "AccessDeniedException", True
+        for command in ("run", "run-once"):
+            ended = bed.cli(command, "--config", "config.toml", timeout=SOON)
+            assert ended.returncode == 75
+            assert "AWS denies dynamodb:PutItem" in ended.stderr.splitlines()[-1]
+            assert len((ended.stdout + ended.stderr).splitlines()) < 12
+
+
 def test_a_store_that_goes_away_stops_the_copying_and_in_the_end_the_daemon(bed: Bed, engine: str) -> None:
     credentials(bed)
-    with wire_to(int(engine.rpartition(":")[2])) as store:
-        state = dynamodb(f"http://127.0.0.1:{store.port}", "comes-and-goes")
-        bed.configure(ANN, state=f'{state}\ngrace = "5s"')
+    with warden(engine) as it:
+        bed.configure(ANN, state=dynamodb(it.url, "comes-and-goes") + '\ngrace = "6s"')
         assert bed.cli("state", "init", "--config", "config.toml").returncode == 0
         with bed.daemon() as daemon:
             daemon.await_event("route.connected")
-            store.dark = True
-            store.cut()
+            it.kind = "ExpiredTokenException"
             bed.deliver("src1", varied(1, 3))
             daemon.await_event("state.unavailable")
             assert bed.count("Gmail/src1") == 0
-            store.dark = False
+            it.kind = None
             daemon.await_event("message.copied", 3)
             assert daemon.events("state.available")
-            store.dark = True
-            store.cut()
+            it.kind = "ExpiredTokenException"
             bed.deliver("src1", varied(2, 2))
             until(lambda: daemon.process.poll() is not None, SOON)
             assert daemon.process.returncode == 75
             last = daemon.log.read_text().splitlines()[-1]
             assert last.startswith("mailsyncd: DynamoDB table comes-and-goes")
         assert bed.count("Gmail/src1") == 3
-        store.dark = False
+        it.kind = None
         assert bed.once()["copied"] == 2
     assert Comparison.of(bed.sent("src1"), bed.copies("Gmail/src1")) == SAME

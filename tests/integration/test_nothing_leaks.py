@@ -16,7 +16,8 @@ DAY = datetime(2024, 6, 1, 9, 30, tzinfo=UTC)
 LOUD = 'log_level = "debug"\nsettle_window = "1s"'
 RAW = (
     b"From: Canary Sender <canary-sender@leak.example>\r\nTo: canary-to@leak.example\r\n"
-    b"Subject: canary-subject\r\nMessage-ID: <%d@leak.example>\r\nX-Private: canary-header\r\n\r\ncanary-body\r\n"
+    b"Subject: canary-subject\r\nMessage-ID: <%d@leak.example>\r\n"
+    b"X-Private: canary-header\r\n\r\ncanary-body\r\n"
 )
 MAIL = [Mail(RAW % 1, DAY), Mail(RAW % 2 + b"z" * 60_000, DAY), Mail(RAW % 3, DAY)]
 HEADERS = ("canary-sender", "canary-to", "canary-subject", "canary-header", "canary-body")

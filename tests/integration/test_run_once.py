@@ -55,8 +55,8 @@ def test_the_summary_counts_and_only_the_chosen_route_runs(bed: Bed) -> None:
         (("run-once", "--config", "config.toml", "--rout"), 2, "--rout"),
         (("run-once", "--config", "config.toml", "--route", "nobody"), 78, "there are: src1@example.com"),
         (("run-once", "--config", "nowhere.toml"), 78, "nowhere.toml"),
-        (("run",), 78, "outlook"),
-        (("check", "--config", "config.toml"), 3, "no daemon"),
+        (("run",), 78, "routes: there is none"),
+        (("check", "--config", "config.toml"), 3, "mailsyncd is not running"),
     ],
 )
 def test_what_is_wrong_is_told_by_one_line_and_the_exit_status(
