@@ -356,7 +356,6 @@ class Health(Enum):
 class RouteState(Enum):
     CONNECTING = "connecting"
     WATCHING = "watching"
-    POLLING = "polling"
     RETRYING = "retrying"
     BLOCKED = "blocked"
     STOPPED = "stopped"

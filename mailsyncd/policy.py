@@ -245,6 +245,6 @@ def verdict(state_lost: bool, routes: Sequence[RouteStatus], writers: Sequence[W
     well = {WriterState.WRITING, WriterState.STANDBY}
     if any(one.state not in well for one in writers):
         return Health.DEGRADED
-    if any(state not in (RouteState.WATCHING, RouteState.POLLING) for state in states):
+    if any(state is not RouteState.WATCHING for state in states):
         return Health.DEGRADED
     return Health.HEALTHY

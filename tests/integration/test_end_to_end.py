@@ -87,6 +87,28 @@ async def test_several_routes_share_a_folder_and_a_broken_one_leaves_them_alone(
     assert Comparison.of(bed.sent("src1") + bed.sent("src2"), bed.copies("Both")) == SAME
 
 
+async def test_several_destinations_have_each_their_own_writer(bed: Bed) -> None:
+    bed.deliver("src1", corpus(21, 10))
+    bed.deliver("src2", corpus(22, 10))
+    to_one = Route("src1", "One", {"start": '"all"', "destination": '"one"'})
+    to_two = Route("src2", "Two", {"start": '"all"', "destination": '"two"'})
+    path = bed.configure(to_one, to_two)
+    daemon, _, rest = path.read_text().partition("[outlook]\n")
+    outlook, _, routes = rest.partition("[[routes]]\n")
+    second = outlook.replace("dst@example.com", "dst2@example.com")
+    both = f'[[destinations]]\nname = "one"\n{outlook}[[destinations]]\nname = "two"\n{second}'
+    path.write_text(f"{daemon}{both}[[routes]]\n{routes}")
+    with bed.daemon() as running:
+        running.await_event("message.copied", 20)
+        assert {row["destination"] for row in running.events("lease.taken")} == {
+            "dst@example.com",
+            "dst2@example.com",
+        }
+        assert running.stop() == 0
+    assert same(bed, to_one)
+    assert same(bed, to_two)
+
+
 @pytest.mark.parametrize("folder", ["Plain", "Été/à la mer", "with space/and 'quotes\"", "a & b", "📮/下"])
 async def test_folders_of_any_name_are_made(bed: Bed, folder: str) -> None:
     bed.deliver("src1", corpus(15, 2))

@@ -11,9 +11,8 @@ from structlog.testing import capture_logs
 from token_endpoint import CONFIGURED, Endpoint, StandingClock, account, granted, refused, tokens
 
 from mailsyncd.auth.keeper import MemoryKeeper
-from mailsyncd.auth.password import PasswordSource
 from mailsyncd.errors import ConfigError, RouteBlocked, Throttled, Transient
-from mailsyncd.model import AuthKind, Secret
+from mailsyncd.model import Secret
 
 
 class FailingKeeper(MemoryKeeper):
@@ -284,13 +283,3 @@ async def test_plain_http_is_good_enough_for_loopback(url: str) -> None:
 def test_an_account_without_a_refresh_token_is_a_mistake_of_configuration() -> None:
     with pytest.raises(ConfigError, match=r"refresh_token of me@example\.org"):
         tokens(Endpoint([]), StandingClock(), of=account(refresh_token=None))
-
-
-async def test_a_refused_password_is_not_tried_again() -> None:
-    source = PasswordSource(account(kind=AuthKind.PASSWORD, password=Secret("open sesame")))
-    assert await source.token() == "open sesame"
-    assert source.lifetime() is None
-    source.reject("open sesame")
-    with pytest.raises(RouteBlocked, match="password") as refusal:
-        await source.token()
-    assert "sesame" not in str(refusal.value)
