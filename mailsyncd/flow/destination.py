@@ -190,17 +190,18 @@ class Destination:
         try:
             while self._may_write(session):
                 if self._recovery.due() == 0:
-                    await window.empty()
-                    await self._writer.judge(session)
+                    await first_of(window.empty(), self._stopped())
+                    if self._may_write(session):
+                        await self._writer.judge(session)
                 elif (pause := self._resume_mono - self._belt.clock.monotonic()) > 0:
                     await first_of(self._belt.clock.sleep(pause), self._stopped())
                     self._enter(WriterState.WRITING)
                 elif len(self._belt.ready):
                     ready = self._belt.ready.get()
-                    await window.enter(_size(ready))
-                    task = asyncio.create_task(self._deliver(session, window, ready))
-                    tasks.add(task)
-                    task.add_done_callback(tasks.discard)
+                    if await self._admitted(session, window, ready):
+                        task = asyncio.create_task(self._deliver(session, window, ready))
+                        tasks.add(task)
+                        task.add_done_callback(tasks.discard)
                 else:
                     await self._rest(session)
         finally:
@@ -208,6 +209,17 @@ class Destination:
             self._window = None
         if session.lost and not self._stopping.is_set():
             raise Transient("the connection was lost")
+
+    async def _admitted(self, session: SinkSession, window: Window, ready: Ready) -> bool:
+        """Wait for room and turn; False, and back to its place, if writing is over meanwhile."""
+        if not window.fits(_size(ready)):
+            await first_of(window.room(_size(ready)), self._stopped())
+        await window.turn()
+        if not self._may_write(session):
+            self._belt.ready.put(ready)
+            return False
+        window.enter(_size(ready))
+        return True
 
     def _may_write(self, session: SinkSession) -> bool:
         ended = session.ends_mono is not None and self._belt.clock.monotonic() >= session.ends_mono

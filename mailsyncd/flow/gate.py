@@ -37,33 +37,48 @@ class Gate:
 
     async def call(self, ask: Callable[[], Awaitable[T]]) -> T:
         """What the store answers, however often it takes within the grace time."""
-        while True:
+        failing_since: float | None = None
+        for delay in backoff(self._rng, 0.2, 5.0):
             try:
                 answer = await ask()
             except StateUnavailable as error:
-                await self._reopen(error)
-            else:
-                self._closed_since = None
-                return answer
-
-    async def _reopen(self, error: StateUnavailable) -> None:
-        """Wait until the store answers again. One prober at a time; the others wait for it."""
-        started = self._clock.monotonic()
-        if self._closed_since is None:
-            self._closed_since = started
-            log.error("state.unavailable", error=str(error), grace_seconds=self._grace)
-        async with self._probing:
-            if self._closed_since is None:
-                return
-            for delay in backoff(self._rng, 0.2, 5.0):
-                if self._clock.monotonic() - self._closed_since >= self._grace:
-                    raise error
+                failing_since = self._close(error) if failing_since is None else failing_since
+                # A store that answers probes and refuses this very request is no better than none.
+                if self._clock.monotonic() - failing_since >= self._grace:
+                    raise
                 await self._clock.sleep(delay)
+                await self._until_it_answers(error)
+            else:
+                self._reopen()
+                return answer
+        raise AssertionError("the backoff never ends")
+
+    def _close(self, error: StateUnavailable) -> float:
+        """Note that the store is away; returns since when."""
+        now = self._clock.monotonic()
+        if self._closed_since is None:
+            self._closed_since = now
+            log.error("state.unavailable", error=str(error), grace_seconds=self._grace)
+        return now
+
+    def _reopen(self) -> None:
+        if self._closed_since is not None:
+            away = self._clock.monotonic() - self._closed_since
+            log.info("state.available", away_seconds=round(away, 1))
+            self._closed_since = None
+
+    async def _until_it_answers(self, error: StateUnavailable) -> None:
+        """One prober at a time; raises when the store stayed away for the grace time."""
+        started = self._clock.monotonic()
+        async with self._probing:
+            for delay in backoff(self._rng, 0.2, 5.0):
                 try:
                     await self._store.open()
                 except StateUnavailable as again:
                     error = again
                 else:
-                    log.info("state.available", away_seconds=round(self._clock.monotonic() - started, 1))
-                    self._closed_since = None
                     return
+                since = started if self._closed_since is None else self._closed_since
+                if self._clock.monotonic() - since >= self._grace:
+                    raise error
+                await self._clock.sleep(delay)

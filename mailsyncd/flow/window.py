@@ -22,20 +22,29 @@ class Window:
         self._next_turn = clock.monotonic()
         self.in_flight = 0
 
-    async def enter(self, size: int) -> None:
-        """Wait for room and, where the destination wants a pace, for the turn. A message larger
-        than the window in bytes goes alone."""
-        while self.in_flight and (
-            self.in_flight >= self._size or self._bytes + size > self._limits.window_bytes
-        ):
+    def fits(self, size: int) -> bool:
+        """Whether there is room for a message. One larger than the window in bytes goes alone."""
+        if not self.in_flight:
+            return True
+        return self.in_flight < self._size and self._bytes + size <= self._limits.window_bytes
+
+    async def room(self, size: int) -> None:
+        """Wait until it fits."""
+        while not self.fits(size):
             self._changed.clear()
             await self._changed.wait()
+
+    async def turn(self) -> None:
+        """Wait for the turn, where the destination wants a pace."""
         if self._limits.per_second:
             now = self._clock.monotonic()
             turn = max(self._next_turn, now - 1.0)
             self._next_turn = turn + 1 / self._limits.per_second
             if turn > now:
                 await self._clock.sleep(turn - now)
+
+    def enter(self, size: int) -> None:
+        """One more is in flight."""
         self.in_flight += 1
         self._bytes += size
 

@@ -74,7 +74,7 @@ def test_the_source_cut_while_it_is_read(bed: Bed) -> None:
             bed.deliver("src1", varied(5, 3))
             settled(bed, 123)
             assert daemon.stop() == 0
-        assert len(wire.said) >= 3
+        assert len(wire.said) >= 2
     assert Comparison.of(bed.sent("src1"), bed.copies("Gmail/src1")) == SAME
 
 

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
 from mailsyncd.config.load import Loaded, load
-
-
-@pytest.fixture
-def tmp_path() -> Iterator[Path]:
-    """Short, unlike pytest's own under xdist: the default socket lies in it, and its path must be."""
-    with TemporaryDirectory(prefix="c-") as directory:
-        yield Path(directory).resolve()
 
 
 @pytest.fixture

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from fakes import mail
 from harness import a_route, bench_of
 
 from mailsyncd.errors import StateUnavailable
+from mailsyncd.model import Record
+from mailsyncd.ports import Refused
 from mailsyncd.state.memory import MemoryStore
 
 ROUTE = a_route()
@@ -60,3 +64,31 @@ async def test_an_answer_lost_after_the_append_is_asked_for_again_and_nothing_is
         await bench.clock.advance(10)
     assert bench.outlook.bodies("Gmail/ann") == [mail(1)]
     assert await store.pending(ROUTE.key) == []
+
+
+async def test_a_store_that_answers_but_refuses_every_write_is_no_better_than_none() -> None:
+    class ReadOnly(MemoryStore):
+        async def claim(self, route: str, record: Record) -> Refused | None:
+            raise StateUnavailable("denied")
+
+    bench = bench_of(ROUTE, life=1e6, store=ReadOnly())
+    bench.boxes[ROUTE].deliver(mail(1))
+    async with bench.running() as task:
+        await bench.clock.advance(70)
+        assert task.done()
+        with pytest.raises(StateUnavailable, match="denied"):
+            await task
+    assert bench.outlook.appends == 0
+
+
+async def test_a_full_window_does_not_hold_up_the_end() -> None:
+    bench = bench_of(ROUTE)
+    bench.outlook.hold = asyncio.Event()
+    for n in range(20):
+        bench.boxes[ROUTE].deliver(mail(n))
+    async with bench.running() as task:
+        await bench.clock.advance(2)
+        bench.destination.stop()
+        bench.outlook.hold.set()
+        await asyncio.wait_for(task, 10)
+    assert len(bench.outlook.bodies("Gmail/ann")) <= bench.outlook.limits.window
