@@ -150,6 +150,9 @@ class Daemon:
                 self._reload = "failed: " + str(error).splitlines()[0]
                 for line in str(error).splitlines():
                     log.error("config.reload_failed", error=line)
+            except Exception as error:  # noqa: BLE001 - whatever a reload meets, the daemon lives on
+                self._reload = f"failed: {type(error).__name__}"
+                log.error("config.reload_failed", error=f"the configuration can't be read: {self._reload}")
             self._notifier.ready(f"{len(self._configuration.routes)} routes")
 
     async def _apply(self, new: Configuration) -> None:

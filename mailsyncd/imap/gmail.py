@@ -31,7 +31,7 @@ ALLOWED = frozenset({"UID SEARCH", "UID FETCH", "EXAMINE", "IDLE", "NOOP", "STAT
 }
 DESCRIBED_AT_ONCE = 2_000  # UIDs in one UID FETCH of listings
 DESCRIBING = 4  # of them in flight at once
-QUIET = 0.05  # seconds without a command before IDLE: between two reads it would only cost a round trip
+QUIET = 0.005  # seconds without a command before IDLE: between two reads it would only cost a round trip
 LONGEST_DATE = 40  # characters
 LONGEST_EASE = 60.0  # seconds
 LISTED = frozenset({b"RFC822.SIZE", b"INTERNALDATE", b"X-GM-MSGID", b"X-GM-THRID"})
