@@ -20,10 +20,10 @@ def check(path: Path | None, environ: Mapping[str, str], out: TextIO) -> int:
     routes, destinations = len(configuration.routes), len(configuration.destinations)
     state = configuration.state
     where = f"sqlite at {state.path}" if state.backend is Backend.SQLITE else f"dynamodb table {state.table}"
-    print(
+    _say(
         f"{path or 'the environment'} is good: {_plural(routes, 'route')}, "
-        f"{_plural(destinations, 'destination')}, state: {where}",
-        file=out,
+        f"{_plural(destinations, 'destination')}, state {where}",
+        out,
     )
     return 0
 
@@ -37,13 +37,13 @@ def show(path: Path | None, environ: Mapping[str, str], out: TextIO, *, as_json:
     ]
     if as_json:
         settings = {key: {"value": value, "from": origin} for key, value, origin in rows}
-        print(json.dumps(settings, indent=2, ensure_ascii=False), file=out)
+        print(json.dumps(settings, indent=2), file=out)
         return 0
-    print("# times in seconds, sizes in bytes", file=out)
+    _say("# times in seconds, sizes in bytes", out)
     keys = max(len(key) for key, _, _ in rows)
     for key, value, origin in rows:
         shown = "-" if value is None else json.dumps(value, ensure_ascii=False)
-        print(f"{key:{keys}} = {shown:36} # {origin}", file=out)
+        _say(f"{key:{keys}} = {shown:36} # {origin}", out)
     return 0
 
 
@@ -101,3 +101,9 @@ def _plain(value: Any) -> Any:
 
 def _plural(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _say(line: str, out: TextIO) -> None:
+    """A path may have octets, and a folder letters, that the terminal's encoding does not know."""
+    encoding = out.encoding or "utf-8"
+    print(line.encode(encoding, "backslashreplace").decode(encoding), file=out)

@@ -61,17 +61,15 @@ def size(value: object) -> int:
 
 def start(value: object) -> str | date:
     """ "now", "all", or a day (UTC). Raises ValueError with what would be right."""
-    if isinstance(value, datetime):
-        return (value.astimezone(UTC) if value.tzinfo else value).date()
-    if isinstance(value, date):
-        return value
-    if isinstance(value, str):
-        if value in ("now", "all"):
+    try:
+        if isinstance(value, datetime):
+            return (value.astimezone(UTC) if value.tzinfo else value).date()
+        if isinstance(value, date):
             return value
-        try:
-            return date.fromisoformat(value)
-        except ValueError:
-            pass
+        if isinstance(value, str):
+            return value if value in ("now", "all") else date.fromisoformat(value)
+    except (ValueError, OverflowError):  # a zone can take the first or last day out of the calendar
+        pass
     raise ValueError(f'{shown(value)} is not a start; write "now", "all", or a date like 2026-01-31')
 
 

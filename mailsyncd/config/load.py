@@ -12,7 +12,7 @@ from pathlib import Path
 from mailsyncd.config import rules, schema
 from mailsyncd.config.locate import KeyPath, line_of, lines_of
 from mailsyncd.config.mistakes import Mistakes, settle
-from mailsyncd.config.sources import Environment, Tree, from_environment
+from mailsyncd.config.sources import Environment, Tree, from_environment, is_too_deep
 from mailsyncd.config.translate import Translator
 from mailsyncd.config.values import Configuration
 from mailsyncd.errors import ConfigError, Problem
@@ -88,13 +88,21 @@ def _read(path: Path | None) -> str:
 
 
 def _parse(text: str, name: str | None) -> Tree:
+    tree: Tree | None = None
     try:
-        return tomllib.loads(text)
+        tree = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         said, _, place = str(error).rpartition(" (at ")  # "... (at line 3, column 7)"
         number = re.match(r"line (\d+)", place)
         line = int(number[1]) if number else text.rstrip("\n").count("\n") + 1
         raise ConfigError(Problem("", f"is not TOML: {said}", line, name)) from None
+    except ValueError:  # Python's limit on the digits of an integer, which tomllib lets through
+        raise ConfigError(Problem("", "has a number of too many digits", source=name)) from None
+    except RecursionError:
+        pass
+    if tree is None or is_too_deep(tree):
+        raise ConfigError(Problem("", "is nested too deeply; sections and keys suffice", source=name))
+    return tree
 
 
 def _names(variables: Environment, file: Tree) -> dict[str, str]:

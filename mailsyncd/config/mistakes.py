@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from mailsyncd.config import schema
 from mailsyncd.config.grammar import shown
 from mailsyncd.config.locate import KeyPath
-from mailsyncd.config.sources import Tree
+from mailsyncd.config.sources import SECTIONS, Tree
 
 SECRET_KEYS = frozenset({"password", "client_secret", "refresh_token"})
 
@@ -47,6 +47,8 @@ class Mistakes:
 
 def settle(layers: list[Tree], mistakes: Mistakes) -> schema.Settings | None:
     """The settings without what is wrong in them; None if that is too much to go on."""
+    layers = deepcopy(layers)
+    _refuse_what_is_no_section(layers, mistakes)
     for _ in range(3):
         try:
             return schema.merge(*layers)
@@ -54,11 +56,19 @@ def settle(layers: list[Tree], mistakes: Mistakes) -> schema.Settings | None:
             for path, what in _findings(error):
                 if not mistakes.is_broken(path):
                     mistakes.break_off(path, what)
-        layers = deepcopy(layers)
         for path in mistakes.broken:
             for layer in layers:
                 _leave_out(layer, path)
     return None
+
+
+def _refuse_what_is_no_section(layers: list[Tree], mistakes: Mistakes) -> None:
+    """Before the layers are merged: a section of another layer would hide it."""
+    for name in SECTIONS:
+        if any(not isinstance(layer.get(name, {}), dict) for layer in layers):
+            mistakes.break_off((name,), _no_section(name))
+            for layer in layers:
+                layer.pop(name, None)
 
 
 def _leave_out(layer: Any, path: KeyPath) -> None:
@@ -99,14 +109,17 @@ def _sentence(path: KeyPath, kind: str, said: str, value: object) -> str:
     if kind == "value_error":
         return said.removeprefix("Value error, ")
     if kind in ("model_type", "model_attributes_type", "dict_type"):
-        name = path[0] if isinstance(path[-1], str) else f"[{path[0]}]"
-        return f"is not a section; write [{name}] with its keys below"
+        return _no_section(str(path[0]) if isinstance(path[-1], str) else f"[{path[0]}]")
     if kind == "tuple_type":
         return f"is not a list of sections; write [[{path[0]}]] with its keys below, once for each"
     said = said.replace("Input should be", "should be").replace("a valid boolean", "true or false")
     said = said.replace("a valid string", "text in quotes").partition(", unable to")[0]
     hidden = path[-1] in SECRET_KEYS or isinstance(value, dict | list)
     return said if hidden else f"{shown(value)} {said}"
+
+
+def _no_section(name: str) -> str:
+    return f"is not a section; write [{name}] with its keys below"
 
 
 def _did_you_mean(path: KeyPath) -> str:

@@ -121,8 +121,16 @@ def _distinct_routes(
         if target is None or any(mistakes.is_broken(part) for part in parts):
             continue
         mailbox = "INBOX" if route.mailbox.upper() == "INBOX" else route.mailbox
-        key = (route.gmail.casefold(), mailbox, target[1].name, route.folder)
+        key = (route.gmail.casefold(), mailbox, target[1].name, _folder(route, target[1]))
         if key in seen:
             what = f"is the same route as routes[{seen[key] + 1}]: same account, mailbox and folder"
             mistakes.add(where, what)
         seen.setdefault(key, number)
+
+
+def _folder(route: schema.Route, target: schema.Destination) -> str:
+    """One name for one folder: INBOX is the same in any case (RFC 3501 5.1), and so is every name
+    of Microsoft's (B13)."""
+    if is_microsoft(target.host) or route.folder.upper() == "INBOX":
+        return route.folder.casefold()
+    return route.folder

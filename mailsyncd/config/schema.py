@@ -23,6 +23,9 @@ from mailsyncd.config.sources import Tree
 MICROSOFT_TOKENS = "https://login.microsoftonline.com/{tenant}/oauth2/v2.0/token"
 MICROSOFT_SCOPE = "https://outlook.office.com/IMAP.AccessAsUser.All offline_access"
 GOOGLE_TOKENS = "https://oauth2.googleapis.com/token"
+# Control characters, the line ends that only Unicode knows, and what stands in for octets that are
+# not UTF-8: none can be sent to a server, or be shown on one line.
+UNFIT = r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"
 DAY = 86_400
 MIB = 2**20
 
@@ -83,13 +86,13 @@ def _rate(value: object) -> float:
 def _one_line(value: str) -> str:
     if not value.strip():
         raise ValueError("is empty")
-    if re.search(r"[\x00-\x1f\x7f]", value):
-        raise ValueError("has a control character")
+    if re.search(UNFIT, value):
+        raise ValueError("has a control character, or one that is not UTF-8; leave it out")
     return value
 
 
 def _email(value: str) -> str:
-    if not re.fullmatch(r"[^@\s\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+", value):
+    if not re.fullmatch(r"[^@\s]+@[^@\s]+", value) or re.search(UNFIT, value):
         raise ValueError(f'{grammar.shown(value)} is not an email address; write "name@example.com"')
     return value
 
@@ -97,8 +100,8 @@ def _email(value: str) -> str:
 def _folder(value: str) -> str:
     if not value.strip():
         raise ValueError('is empty; write a folder such as "Gmail/me"')
-    if re.search(r"[\x00-\x1f\x7f]", value):
-        raise ValueError("has a control character, which no server takes")
+    if re.search(UNFIT, value):
+        raise ValueError("has a control character, or one that is not UTF-8, which no server takes")
     if any(part != part.strip() or not part for part in value.split("/")):
         raise ValueError(f"{grammar.shown(value)} has a part that is empty or has a space at its edge")
     return value
@@ -121,7 +124,7 @@ def _url(value: str) -> str:
         host, name, _ = parts.hostname, parts.username, parts.port
     except ValueError:
         raise ValueError("is not a URL") from None
-    if not host or re.search(r"[\s\x00-\x1f\x7f]", value):
+    if not host or re.search(rf"\s|{UNFIT}", value):
         raise ValueError("is not a URL; write https:// and a host")
     if name is not None:
         raise ValueError("must not hold a user name or password")

@@ -56,6 +56,8 @@ def resolve(wanted: SecretSpec, environ: Mapping[str, str], base: Path) -> Secre
         raise ValueError("is empty")
     if re.search(r"[\x00-\x1f\x7f]", found):
         raise ValueError("has a line break or another control character inside; was it copied whole?")
+    if re.search(r"[\ud800-\udfff]", found):  # what Python makes of other octets in the environment
+        raise ValueError("is not text in UTF-8; was it copied whole?")
     return Secret(found)
 
 
@@ -72,12 +74,14 @@ def _credential(name: str, environ: Mapping[str, str]) -> str:
     directory = environ.get("CREDENTIALS_DIRECTORY")
     if not directory:
         raise ValueError("there is no $CREDENTIALS_DIRECTORY: is this run by systemd with LoadCredential?")
-    if "/" in name or name in (".", ".."):
+    if "/" in name or "\0" in name or name in (".", ".."):
         raise ValueError("credential takes a name, not a path")
     return _read(Path(directory) / name, private=False)
 
 
 def _file(name: str, environ: Mapping[str, str], base: Path) -> str:
+    if "\0" in name:
+        raise ValueError("file takes a path, and this is none")
     path = within(base, name, environ)
     directory = environ.get("CREDENTIALS_DIRECTORY")
     # systemd guards that directory itself, and its files are readable by the unit's group.

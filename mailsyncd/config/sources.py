@@ -7,7 +7,7 @@ names that earlier deployments used. A variable that is empty counts as not set.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
@@ -38,6 +38,8 @@ ROUTE_KEYS = {
 }
 
 Tree = dict[str, Any]
+
+DEEPEST = 16  # levels; the settings have four
 
 
 @dataclass(slots=True)
@@ -95,15 +97,49 @@ def _no_such_section(section: str, key: str) -> str:
 
 def _put_routes(found: Environment, text: str) -> None:
     try:
+        found.tree["routes"] = [_route(number, one) for number, one in enumerate(_objects(text), 1)]
+        found.names["routes"] = ROUTES
+    except ValueError as error:
+        found.wrong.append((ROUTES, str(error)))
+
+
+def _objects(text: str) -> list[Tree]:
+    """Raises ValueError with a sentence."""
+    given = None
+    try:
         given = json.loads(text)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
-        found.wrong.append((ROUTES, f"is not JSON ({place}); write an array of objects"))
-        return
-    if not isinstance(given, list) or not all(isinstance(one, dict) for one in given):
-        found.wrong.append((ROUTES, 'is not an array of objects; write [{"GMAIL_EMAIL": ...}]'))
-        return
-    found.tree["routes"] = [
-        {ROUTE_KEYS.get(key.lower(), key.lower()): value for key, value in one.items()} for one in given
-    ]
-    found.names["routes"] = ROUTES
+        raise ValueError(f"is not JSON ({place}); write an array of objects") from None
+    except ValueError:  # Python's limit on the digits of an integer
+        raise ValueError("has a number of too many digits") from None
+    except RecursionError:
+        pass
+    if not isinstance(given, list) or not all(isinstance(one, dict) for one in given) or is_too_deep(given):
+        raise ValueError('is not an array of objects; write [{"GMAIL_EMAIL": ...}]')
+    return given
+
+
+def _route(number: int, given: Tree) -> Tree:
+    """With the keys of [[routes]]. Raises ValueError where one is given under two names."""
+    route: Tree = {}
+    for name, value in given.items():
+        key = ROUTE_KEYS.get(name.lower(), name.lower())
+        if key in route:
+            raise ValueError(f"gives {key!a} of routes[{number}] twice; write it once")
+        route[key] = value
+    return route
+
+
+def is_too_deep(value: object) -> bool:
+    """Deeper than any setting can be. What is not may be looked at by recursion."""
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [inner for one in level for inner in _inside(one)]
+    return bool(level)
+
+
+def _inside(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import ssl
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
@@ -68,7 +70,7 @@ class Translator:
 
     def _daemon(self, given: schema.Daemon, state: StateSettings) -> DaemonSettings:
         socket = self._path(given.socket) if given.socket else self._default_socket(state)
-        if len(str(socket).encode()) > LONGEST_SOCKET:
+        if len(os.fsencode(socket)) > LONGEST_SOCKET:
             what = f"{socket} is too long for a socket; choose a path of {LONGEST_SOCKET} bytes at most"
             self._mistakes.add(("daemon", "socket"), what)
         values = {name: getattr(given, name) for name in type(given).model_fields if name != "socket"}
@@ -94,12 +96,8 @@ class Translator:
 
     def _endpoint(self, given: schema.Server, where: KeyPath) -> Endpoint:
         ca_file = self._path(given.ca_file) if given.ca_file else None
-        if ca_file is not None:
-            try:
-                ca_file.open("rb").close()
-            except OSError as error:
-                what = f"{ca_file} can't be read: {error.strerror}"
-                self._mistakes.add((*where, "ca_file"), what)
+        if ca_file is not None and (what := _no_authorities(ca_file)):
+            self._mistakes.add((*where, "ca_file"), what)
         return Endpoint(given.host, given.port, given.tls, ca_file)
 
     def _account(
@@ -138,6 +136,7 @@ class Translator:
             given.literals,
             given.window,
             given.per_second,
+            given.tenant,
         )
 
     def _route(self, given: schema.Route, where: KeyPath, placed: list[Placed]) -> RouteSettings | None:
@@ -159,6 +158,19 @@ class Translator:
             create_folder=given.create_folder,
         )
         return RouteSettings(route, endpoint, account)
+
+
+def _no_authorities(path: Path) -> str | None:
+    """What is wrong with a ca_file, if anything is."""
+    try:
+        if path.exists() and not path.is_file():  # a named pipe would hold up the start for ever
+            return f"{path} is not a file"
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
+    except ssl.SSLError:
+        return f"{path} has no certificate (PEM) in it"
+    except OSError as error:
+        return f"{path} can't be read: {error.strerror}"
+    return None
 
 
 def _start(given: str | date) -> Start:

@@ -63,6 +63,7 @@ class DestinationSettings:
     literals: Literals | None = None
     window: int | None = None
     per_second: float | None = None
+    tenant: str = "consumers"
 
 
 @dataclass(frozen=True, slots=True)

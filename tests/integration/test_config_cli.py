@@ -35,7 +35,7 @@ def test_a_good_configuration_is_summed_up_in_one_line(tmp_path: Path) -> None:
     example(tmp_path)
     done = mailsyncd("check", "--config", "config.toml", cwd=tmp_path, **SECRETS)
     where = tmp_path / ".local/state/mailsyncd/state.db"
-    said = f"config.toml is good: 1 route, 1 destination, state: sqlite at {where}\n"
+    said = f"config.toml is good: 1 route, 1 destination, state sqlite at {where}\n"
     assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
 
 
@@ -91,5 +91,5 @@ def test_without_a_file_the_environment_is_named(tmp_path: Path) -> None:
         "SYNC_ROUTES_JSON": json.dumps(routes),
     }
     done = mailsyncd("check", cwd=tmp_path, **given)
-    said = "the environment is good: 1 route, 1 destination, state: dynamodb table mail\n"
+    said = "the environment is good: 1 route, 1 destination, state dynamodb table mail\n"
     assert (done.returncode, done.stdout) == (0, said)

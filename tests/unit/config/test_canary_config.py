@@ -113,8 +113,8 @@ def test_show_tells_every_setting_and_where_it_came_from(load_text: Load, tmp_pa
     assert settings["routes[1].port"] == {"value": 993, "from": "default"}
     assert settings["routes[1].client_id"] == {"value": None, "from": "default"}
     assert settings["state.path"]["value"] == "/home/me/.local/state/mailsyncd/state.db"
-    known = {key for key in load_text(GOOD, environ).origins if not key.endswith(".tenant")}
-    assert known == set(settings)
+    assert settings["outlook.tenant"] == {"value": "consumers", "from": "default"}
+    assert set(settings) == set(load_text(GOOD, environ).origins)
 
 
 def test_several_destinations_are_shown_under_their_numbers(load_text: Load, tmp_path: Path) -> None:
@@ -124,3 +124,23 @@ def test_several_destinations_are_shown_under_their_numbers(load_text: Load, tmp
     out = io.StringIO()
     show(tmp_path / "config.toml", environ, out, as_json=True)
     assert json.loads(out.getvalue())["destinations[1].name"] == {"value": "a", "from": "config.toml:3"}
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_what_the_terminal_cannot_show_does_not_end_the_command(
+    load_text: Load, tmp_path: Path, encoding: str
+) -> None:
+    environ = {"GMAIL_PASSWORD": "p", "STATE_DIRECTORY": "/s\udcff"}
+    load_text(GOOD.replace("Gmail/me", "Gmail/日本"), environ)
+    path, octets = tmp_path / "config.toml", io.BytesIO()
+    out = io.TextIOWrapper(octets, encoding)
+    assert check(path, environ, out) == show(path, environ, out, as_json=False) == 0
+    out.flush()
+    said = octets.getvalue().decode(encoding)
+    assert r"/s\udcff/state.db" in said
+    assert ("Gmail/日本" if encoding == "utf-8" else r"Gmail/\u65e5\u672c") in said
+    octets.seek(0)
+    octets.truncate()
+    show(path, environ, out, as_json=True)
+    out.flush()
+    assert json.loads(octets.getvalue())["routes[1].folder"]["value"] == "Gmail/日本"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 
 import pytest
 
 from mailsyncd.config.load import Loaded, load
+from mailsyncd.config.schema import SECTIONS
 from mailsyncd.errors import ConfigError, Problem
 
 Load = Callable[..., Loaded]
@@ -39,6 +41,7 @@ def route(line: str, without: str = "") -> str:
     return f"{OUTLOOK}{ROUTE}{OTHER.replace(without, '')}{line} {HERE}\n"
 
 
+INLINE = "{ " + ", ".join(ROUTE.splitlines()[1:]) + " }"
 EMAIL = 'email = "me@outlook.com"\n'
 GMAIL = 'gmail = "you@gmail.com"\n'
 FOLDER = 'folder = "Gmail/you"\n'
@@ -98,6 +101,8 @@ BROKEN = [
     (outlook("tls = false"), "outlook.tls", "loopback hosts only"),
     (outlook('tls = "perhaps"'), "outlook.tls", "true or false"),
     (outlook('ca_file = "none.pem"'), "outlook.ca_file", "No such file"),
+    (outlook('ca_file = "."'), "outlook.ca_file", "is not a file"),
+    (outlook('ca_file = "config.toml"'), "outlook.ca_file", "no certificate (PEM) in it"),
     (outlook('auth = "kerberos"', AUTH), "outlook.auth", "'oauth' or 'password'"),
     (outlook("password = 5", PASSWORD), "outlook.password", "is not a secret; write"),
     (outlook('password = ""', PASSWORD), "outlook.password", "is empty"),
@@ -107,6 +112,7 @@ BROKEN = [
     (outlook('password = { file = "none" }', PASSWORD), "outlook.password", "can't be read: No such"),
     (outlook('password = { file = "." }', PASSWORD), "outlook.password", "Is a directory"),
     (outlook('password = { credential = "c" }', PASSWORD), "outlook.password", "LoadCredential"),
+    (outlook('password = { file = "a\\u0000" }', PASSWORD), "outlook.password", "takes a path"),
     (outlook('password = { ssm = "/p" }', PASSWORD), "outlook.password", "not supported yet"),
     (outlook('password = { secretsmanager = "p" }', PASSWORD), "outlook.password", "not supported yet"),
     (outlook('password = { env = "A", file = "b" }', PASSWORD), "outlook.password", "is not a secret"),
@@ -141,9 +147,14 @@ BROKEN = [
     (route('folder = " x"', FOLDER), "routes[2].folder", "space at its edge"),
     (route('folder = "a//b"', FOLDER), "routes[2].folder", "part that is empty"),
     (route('folder = "a\\u0007"', FOLDER), "routes[2].folder", "control character"),
+    (route('folder = "a\\u0085b"', FOLDER), "routes[2].folder", "control character"),
+    (route('folder = "a\\u2028b"', FOLDER), "routes[2].folder", "control character"),
+    (route('gmail = "a\\u0090@b"', GMAIL), "routes[2].gmail", "is not an email address"),
     (route('folder = "files"', FOLDER), "routes[2].folder", "Outlook keeps for itself"),
     (route('mailbox = ""'), "routes[2].mailbox", "is empty"),
     (route('start = "yesterday"'), "routes[2].start", "2026-01-31"),
+    (route("start = 0001-01-01T00:00:00+23:00"), "routes[2].start", "2026-01-31"),
+    (route("start = 12:00:00"), "routes[2].start", "2026-01-31"),
     (route("start = 2999-01-01"), "routes[2].start", "is in the future"),
     (route('filter = "a\\r\\nb"'), "routes[2].filter", "control character"),
     (route("mark_seen = 2"), "routes[2].mark_seen", "true or false"),
@@ -153,6 +164,16 @@ BROKEN = [
     (OUTLOOK + ROUTE + marked(OTHER.replace(GMAIL, ""), "[[routes]]"), "routes[2].gmail", "is missing"),
     (OUTLOOK + ROUTE + marked(ROUTE, "[[routes]]"), "routes[2]", "is the same route as routes[1]"),
     (OUTLOOK + ROUTE + marked(ROUTE.replace("me@g", "Me@g"), "[[routes]]"), "routes[2]", "the same route"),
+    (OUTLOOK + ROUTE + marked(ROUTE.replace("/me", "/ME"), "[[routes]]"), "routes[2]", "the same route"),
+    # tables and arrays on a line
+    (f"daemon = {{ queue_size = 0 }} {HERE}\n{OUTLOOK}{ROUTE}", "daemon.queue_size", "write 1 to 100000"),
+    (f"daemon.queue_size = 0 {HERE}\n{OUTLOOK}{ROUTE}", "daemon.queue_size", "write 1 to 100000"),
+    (f'[daemon]\n"queue\\u005fsize" = 0 {HERE}\n{OUTLOOK}{ROUTE}', "daemon.queue_size", "write 1 to"),
+    (
+        f"routes = [\n{INLINE},\n{INLINE.replace('Gmail/me', '')}, {HERE}\n]\n{OUTLOOK}",
+        "routes[2].folder",
+        "is empty",
+    ),
     (
         OUTLOOK + ROUTE.replace(PASSWORD, f"[routes.password] {HERE}\nenv = 1\n"),
         "routes[1].password",
@@ -267,3 +288,97 @@ def test_a_loopback_host_may_go_without_encryption(load_text: Load, host: str) -
 def test_any_other_host_may_not(load_text: Load, host: str) -> None:
     found = problems(load_text, f'{OUTLOOK}host = "{host}"\ntls = false\n{ROUTE}')
     assert [one.where for one in found] == ["outlook.tls"]
+
+
+@pytest.mark.parametrize(
+    ("host", "first", "second", "good"),
+    [
+        ("imap.example.org", "INBOX", "Inbox", False),
+        ("imap.example.org", "Mail", "mail", True),
+        ("outlook.office365.com", "Mail", "mail", False),
+    ],
+)
+def test_two_names_of_one_folder_are_one_folder(
+    load_text: Load, host: str, first: str, second: str, good: bool
+) -> None:
+    text = f'{OUTLOOK}host = "{host}"\n' + "".join(ROUTE.replace("Gmail/me", one) for one in (first, second))
+    if good:
+        assert len(load_text(text).configuration.routes) == 2
+    else:
+        assert [one.where for one in problems(load_text, text)] == ["routes[2]"]
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("x = " + "[" * 100_000, "is nested too deeply"),
+        ("x = " + "[" * 400 + "]" * 400, "is nested too deeply"),
+        (".".join("x" * 400) + " = 1", "is nested too deeply"),
+        ("x = " + "9" * 5000, "too many digits"),
+    ],
+)
+def test_what_python_itself_gives_up_on_is_a_mistake_like_any_other(
+    load_text: Load, text: str, what: str
+) -> None:
+    (problem,) = problems(load_text, text)
+    assert what in str(problem)
+    assert str(problem).startswith("config.toml: ")
+
+
+@pytest.mark.parametrize("wrong", ["outlook = 5", "[[outlook]]", "daemon = true", "state = []"])
+def test_what_is_no_section_is_told_though_the_environment_has_one(load_text: Load, wrong: str) -> None:
+    name = re.findall("[a-z]+", wrong)[0]
+    text = wrong + "\n" + ROUTE if name == "outlook" else f"{wrong}\n{OUTLOOK}{ROUTE}"
+    environ = {"OUTLOOK_EMAIL": "me@outlook.com", "LOG_LEVEL": "info", "AWS_REGION": "us-west-2"}
+    (problem,) = problems(load_text, text, **environ)
+    assert (problem.line, problem.where) == (1, name)
+    assert f"write [{name}] with its keys below" in problem.what
+
+
+NASTY = [
+    *("1", "-1", "0", "9" * 400, "1e999", "nan", "-inf", "true", "[]", "{}", "[[[1]]]", "{ a = 1 }", '""'),
+    *('" "', '"\\u0000"', '"\\n"', '"\\u2028"', '"é\\U0001F600"', '"a@b"', '"//"', '"[::1"', '"%n{0}"'),
+    *("0001-01-01", "9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59", "07:32:00", '"http://[x"'),
+    *(
+        '{ env = "" }',
+        '{ env = "\\u0000" }',
+        '{ file = "\\u0000" }',
+        '{ file = "~" }',
+        '{ credential = "." }',
+    ),
+    f'"{"x" * 5000}"',
+]
+FIELDS = [
+    (name, key) for name in ("daemon", "state", "outlook", "routes") for key in SECTIONS[name].model_fields
+]
+
+
+def with_value(section: str, key: str, value: str) -> str:
+    """A text that is good but for this value."""
+    head = "[[routes]]" if section == "routes" else f"[{section}]"
+    parts = {"[outlook]": OUTLOOK, "[[routes]]": ROUTE}
+    parts[head] = re.sub(rf"(?m)^{key} = .*\n", "", parts.get(head, f"{head}\n"))
+    text = "".join(parts.values())
+    return text.replace(f"{head}\n", f"{head}\n{key} = {value}\n")
+
+
+def outcome(load_text: Load, text: str) -> Mapping[str, str] | str:
+    """The origins, or the mistakes."""
+    try:
+        return load_text(text, {"CREDENTIALS_DIRECTORY": "/nonexistent"}).origins
+    except ConfigError as error:
+        return str(error.problems and error)
+
+
+@pytest.mark.parametrize(("section", "key"), FIELDS)
+def test_a_value_of_whatever_kind_is_taken_or_told(load_text: Load, section: str, key: str) -> None:
+    """On reload, any other exception would end the daemon."""
+    dotted = f"{section}[1].{key}" if section == "routes" else f"{section}.{key}"
+    for value in NASTY:
+        text = with_value(section, key, value)
+        found = outcome(load_text, text)
+        if isinstance(found, str):
+            assert dotted.partition(".")[0] in found, text
+            assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028]", found), text
+        else:
+            assert found[dotted].startswith("config.toml:"), text

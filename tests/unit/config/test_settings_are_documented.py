@@ -107,10 +107,9 @@ def test_the_page_has_an_example_for_each_way_of_using_it() -> None:
 
 
 @pytest.mark.parametrize("text", EXAMPLES)
-def test_the_examples_of_the_page_load(load_text: Load, tmp_path: Path, text: str) -> None:
-    names = re.findall(r'(?:file|credential|ca_file) = "([^"]+)"', text)
-    for name in names:
-        (tmp_path / name).write_text("secret\n")
+def test_the_examples_of_the_page_load(load_text: Load, tmp_path: Path, certificate: str, text: str) -> None:
+    for kind, name in re.findall(r'(file|credential|ca_file) = "([^"]+)"', text):
+        (tmp_path / name).write_text(certificate if kind == "ca_file" else "secret\n")
         (tmp_path / name).chmod(0o600)
     environ = dict.fromkeys(re.findall(r'env = "(\w+)"', text), "secret")
     assert load_text(text, {**environ, "CREDENTIALS_DIRECTORY": str(tmp_path)}).configuration.routes

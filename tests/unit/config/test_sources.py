@@ -75,7 +75,18 @@ def test_a_file_that_is_missing_a_directory_or_not_text_is_told(tmp_path: Path) 
         ("OUTLOOK_EMAIL", "me", "outlook.email", "is not an email address"),
         ("SYNC_ROUTES_JSON", "[", "", "is not JSON (line 1, column 2)"),
         ("SYNC_ROUTES_JSON", "{}", "", "is not an array of objects"),
+        ("SYNC_ROUTES_JSON", "[" * 200_000, "", "is not an array of objects"),
+        ("SYNC_ROUTES_JSON", '[{"port": ' + 40 * "[" + 40 * "]" + "}]", "", "is not an array of objects"),
+        ("SYNC_ROUTES_JSON", '[{"port": ' + "9" * 5000 + "}]", "", "too many digits"),
+        (
+            "SYNC_ROUTES_JSON",
+            '[{"GMAIL_EMAIL": "a@b", "gmail": "c@d"}]',
+            "",
+            "routes[1] twice",
+        ),
         ("SYNC_ROUTES_JSON", "[]", "routes", "there is none"),
+        ("MAILSYNCD_STATE__PATH", "a\udcff", "state.path", "not UTF-8"),
+        ("MAILSYNCD_OUTLOOK__PASSWORD", "a\udcff", "outlook.password", "is not text in UTF-8"),
         ("SYNC_ROUTES_JSON", '[{"GMAIL_EMAIL": "x"}]', "routes[1].folder", "is missing"),
         ("MAILSYNCD_DEAMON__QUEUE_SIZE", "1", "", "did you mean MAILSYNCD_DAEMON__QUEUE_SIZE?"),
         ("MAILSYNCD_ROUTES__FOLDER", "1", "", "set SYNC_ROUTES_JSON"),
@@ -167,3 +178,9 @@ def test_names_for_the_one_destination_are_left_aside_where_there_are_several(lo
 def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(load_text: Load) -> None:
     loaded = load_text("\ufeff" + (OUTLOOK + ROUTE).replace("\n", "\r\n"))
     assert loaded.origins["routes[1].folder"] == "config.toml:7"
+
+
+def test_a_setting_on_one_line_with_others_is_known_to_come_from_there(load_text: Load) -> None:
+    loaded = load_text(f'state = {{ path = "x.db", lease = "30s" }}\n{OUTLOOK}{ROUTE}')
+    assert loaded.origins["state.lease"] == "config.toml:1"
+    assert loaded.origins["state.grace"] == "default"

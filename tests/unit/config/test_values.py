@@ -28,6 +28,7 @@ def test_what_is_not_said_has_its_default(load_text: Load, tmp_path: Path) -> No
     (destination,), (route,) = found.destinations, found.routes
     assert destination.endpoint == Endpoint("outlook.office365.com")
     assert destination.account.user == "me@outlook.com"
+    assert destination.tenant == "consumers"
     assert destination.account.scope == "https://outlook.office.com/IMAP.AccessAsUser.All offline_access"
     tokens = "https://login.microsoftonline.com/consumers/oauth2/v2.0/token"
     assert destination.account.token_url == tokens
@@ -57,8 +58,8 @@ def test_systemd_and_the_platform_say_where_state_and_socket_are(load_text: Load
     assert platform.daemon.socket == Path("/x/mailsyncd.sock")
 
 
-def test_relative_paths_start_at_the_file(load_text: Load, tmp_path: Path) -> None:
-    (tmp_path / "ca.pem").write_text("")
+def test_relative_paths_start_at_the_file(load_text: Load, tmp_path: Path, certificate: str) -> None:
+    (tmp_path / "ca.pem").write_text(certificate)
     text = f'[daemon]\nsocket = "run/s"\n[state]\npath = "state.db"\n{OUTLOOK}ca_file = "~/ca.pem"\n{ROUTE}'
     found = load_text(text).configuration
     assert found.state.path == tmp_path / "state.db"
@@ -78,6 +79,17 @@ def test_a_host_is_a_name_or_an_address(load_text: Load, host: str) -> None:
 def test_what_is_neither_is_refused(load_text: Load, host: str) -> None:
     with pytest.raises(ConfigError, match="is not a host name"):
         load_text(f'{OUTLOOK}host = "{host}"\n{ROUTE}')
+
+
+def test_a_named_pipe_as_ca_file_does_not_hold_up_the_start(load_text: Load, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "ca.pem")
+    with pytest.raises(ConfigError, match="is not a file"):
+        load_text(f'{OUTLOOK}ca_file = "ca.pem"\n{ROUTE}')
+
+
+def test_a_directory_whose_name_is_not_utf_8_can_be_used(load_text: Load) -> None:
+    daemon = load_text(OUTLOOK + ROUTE, {"RUNTIME_DIRECTORY": "/r\udcff"}).configuration.daemon
+    assert daemon.socket == Path("/r\udcff/mailsyncd.sock")
 
 
 def test_a_route_says_all_it_wants(load_text: Load) -> None:
