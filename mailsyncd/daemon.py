@@ -27,6 +27,7 @@ from mailsyncd.observe.control import ControlServer
 from mailsyncd.observe.systemd import Notifier, watchdog_interval
 from mailsyncd.policy import verdict
 from mailsyncd.ports import Clock, StateStore
+from mailsyncd.steps import Step, reached
 
 log = structlog.get_logger()
 
@@ -145,6 +146,7 @@ class Daemon:
             self._notifier.reloading()
             try:
                 new = await asyncio.to_thread(self._reread)
+                reached(Step.RELOADING)
                 await self._apply(new)
             except MailsyncError as error:
                 self._reload = "failed: " + str(error).splitlines()[0]

@@ -18,6 +18,7 @@ from mailsyncd.errors import ConfigError, MailsyncError, Problem, RouteBlocked, 
 from mailsyncd.model import Account, Secret
 from mailsyncd.policy import backoff
 from mailsyncd.ports import Clock
+from mailsyncd.steps import Step, reached
 
 RENEW_BETWEEN = (0.7, 0.8)  # of its life, so that what is handed out has a fifth of it left
 STILL_GOOD = 300.0
@@ -123,6 +124,7 @@ class RefreshingTokens:
         if grant.refresh_token and grant.refresh_token != self._refresh_token:
             # In memory first, marked as unkept: a cancellation below loses nothing.
             self._refresh_token, self._unkept = grant.refresh_token, True
+            reached(Step.TOKEN_RENEWED)
             await self._keep()
         renew = began + grant.life * self._rng.uniform(*RENEW_BETWEEN)
         self._access = _Access(grant.access_token, began, renew, began + grant.life)
@@ -139,6 +141,7 @@ class RefreshingTokens:
             problem = str(failure)
         else:
             self._unkept = False
+            reached(Step.TOKEN_KEPT)
             return
         log.error(
             "token.not_kept",

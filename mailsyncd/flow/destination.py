@@ -33,6 +33,7 @@ from mailsyncd.flow.writer import Writer
 from mailsyncd.model import Message, Route, WriterState, WriterStatus
 from mailsyncd.policy import backoff
 from mailsyncd.ports import Sink, SinkSession
+from mailsyncd.steps import Step, reached
 
 log = structlog.get_logger()
 
@@ -263,6 +264,8 @@ class Destination:
         """Wait for what is in flight; cancel what takes longer than the drain time."""
         if not tasks:
             return
+        if self._stopping.is_set():
+            reached(Step.DRAINING)
         _, late = await asyncio.wait(tasks, timeout=self._settings.drain_timeout)
         for task in late:
             task.cancel()

@@ -16,6 +16,7 @@ from mailsyncd.errors import LeaseLost, StateUnavailable
 from mailsyncd.flow.gate import Gate
 from mailsyncd.model import Lease
 from mailsyncd.ports import Clock, StateStore
+from mailsyncd.steps import Step, reached
 
 log = structlog.get_logger()
 
@@ -84,6 +85,7 @@ class Tenancy:
         asked = self._clock.monotonic()
         if await self._put(wanted, current):
             self._hold(wanted, asked)
+            reached(Step.LEASE_TAKEN)
             self.since_mono = self._clock.monotonic()
             log.info("lease.taken", destination=self._destination, epoch=wanted.epoch)
             return None

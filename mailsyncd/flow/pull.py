@@ -20,6 +20,7 @@ from mailsyncd.flow.ready import Ready, ReadyQueue, Setback
 from mailsyncd.model import Lane, Listing, MessageRef, Route, Via
 from mailsyncd.policy import search_since, wanted
 from mailsyncd.ports import Clock, SourceSession
+from mailsyncd.steps import Step, reached
 
 log = structlog.get_logger()
 
@@ -50,6 +51,7 @@ class Puller:
             uids = await self._search(session, progress)
             sightings = [Sighting(uid, via, seen_mono) for uid in uids]
             progress.listed(examined_to)
+        reached(Step.LISTED)
         fresh = progress.expect(sightings, AT_ONCE)
         if fresh:
             log.info("mailbox.listed", new=fresh, via=via.value)
@@ -78,7 +80,10 @@ class Puller:
         while True:
             progress.filled[lane].clear()
             while todo:
-                for sighting, listing in await self._describe(session, list(islice(todo, PAGE))):
+                page = await self._describe(session, list(islice(todo, PAGE)))
+                if lane is Lane.OLD:
+                    reached(Step.BACKLOG_PAGE)
+                for sighting, listing in page:
                     await self._dispatch(sighting, listing, lane, progress)
                     todo.popleft()
             await progress.filled[lane].wait()

@@ -15,6 +15,7 @@ from mailsyncd.flow.ready import Ready, ReadyQueue, Setback
 from mailsyncd.model import Message, MessageRef
 from mailsyncd.policy import fingerprint
 from mailsyncd.ports import SourceSession
+from mailsyncd.steps import Step, reached
 
 BATCH_COUNT = 50
 BATCH_BYTES = 2 * 1024 * 1024
@@ -52,6 +53,7 @@ async def _read(
     try:
         async for uid, body in session.read(batch):
             if uid in sizes:
+                reached(Step.FETCHED)
                 ready.put(Ready(message_of(left.pop(uid), body), sizes.pop(uid)))
         for uid in sizes:
             gone = Setback(

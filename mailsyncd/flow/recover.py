@@ -33,6 +33,7 @@ from mailsyncd.model import (
 )
 from mailsyncd.policy import match_tail
 from mailsyncd.ports import Clock, SinkSession, StateStore
+from mailsyncd.steps import Step, reached
 
 log = structlog.get_logger()
 
@@ -138,6 +139,7 @@ class Recovery:
         tail = await session.tail(folder, _tail_start(doubts, mailbox))
         records = [_as_of(one.record, mailbox) for one in doubts]
         owned = await self._owned(folder, mailbox, records, tail)
+        reached(Step.RECOVERING)
         verdicts = []
         for one, found in zip(doubts, match_tail(records, tail, owned), strict=True):
             with structlog.contextvars.bound_contextvars(route=one.ref.route.name):
@@ -148,6 +150,7 @@ class Recovery:
                     log.info("recovery.cleared", uid=one.ref.uid)
                     verdicts.append(Verdict(one, mailbox.uidvalidity, None))
                 else:
+                    reached(Step.SETTLING)
                     wait = round(one.settled_mono - began, 1)
                     log.info("recovery.waiting", uid=one.ref.uid, look_again_seconds=wait)
         return verdicts

@@ -44,6 +44,7 @@ from mailsyncd.model import (
 )
 from mailsyncd.policy import instant
 from mailsyncd.ports import SinkSession
+from mailsyncd.steps import Step, reached
 
 log = structlog.get_logger()
 
@@ -144,8 +145,10 @@ class Writer:
         )
         if await self._is_twin(ref, record):
             return None
+        reached(Step.CLAIM_ASKED)
         refused = await self._belt.gate.call(lambda: store.claim(ref.route.key, record))
         if refused is None:
+            reached(Step.CLAIMED)
             return record
         await self._refused(ref, record, refused.by)
         return None
@@ -177,6 +180,7 @@ class Writer:
             raise
 
     async def _finish(self, ref: MessageRef, record: Record, appended: Appended) -> None:
+        reached(Step.APPENDED)
         now, store = self._belt.clock.now(), self._belt.store
         done = replace(
             record,
@@ -186,8 +190,10 @@ class Writer:
             copied_at=now,
             expires_at=int(now + self._record_ttl),
         )
+        reached(Step.FINISH_ASKED)
         if not await self._belt.gate.call(lambda: store.finish(ref.route.key, done)):
             raise LeaseLost(f"another daemon took over {ref.route.name} while a message was under way")
+        reached(Step.FINISHED)
         self._note_uid(ref.route.folder, appended)
         self._log_copied(ref, done)
         if watch := self._watches.get(ref.route.key):
@@ -207,8 +213,10 @@ class Writer:
             new = progress.watermark(self._belt.clock.now())
             if new.last_uid == progress.stored.last_uid:
                 continue
+            reached(Step.WATERMARK_ASKED)
             if not await self._store_watermark(key, new, progress.stored):
                 raise LeaseLost(f"another daemon moved the watermark of {watch.route.name}")
+            reached(Step.WATERMARK_STORED)
             progress.stored = new
 
     async def _store_watermark(self, route: str, new: Watermark, stored: Watermark) -> bool:
@@ -232,6 +240,7 @@ class Writer:
                 self.retry_later(ref, TWIN_RETRY)
                 raise
             self._folders.setdefault(name, opened)
+            reached(Step.FOLDER_SEEN)
             self._folder_trouble(ref, "")
         return self._folders[name]
 
@@ -310,7 +319,9 @@ class Writer:
         self._tenancy.require()
         now, size = self._belt.clock.now(), ref.listing.size
         failure = Failure(ref.uidvalidity, ref.uid, kind, error, ref.attempts, now, size=size)
+        reached(Step.FAILURE_SEEN)
         await self._belt.gate.call(lambda: self._belt.store.fail(ref.route.key, failure, claimed))
+        reached(Step.FAILURE_WRITTEN)
         log.error("message.failed", uid=ref.uid, kind=kind.value, error=error, size=size)
         if watch := self._watches.get(ref.route.key):
             watch.tally.failed += 1

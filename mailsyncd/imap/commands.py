@@ -13,6 +13,7 @@ COMMAND_TIMEOUT = 60.0  # seconds without an answer
 SLOWEST = 1_000  # bytes a second: an answer that comes more slowly counts as none
 MOST_KEPT = 64 * 1024 * 1024  # bytes of untagged responses for one command, unless it says otherwise
 MOST_LINES = 200_000  # untagged responses kept for one command
+MOST_UNASKED = 1_000_000  # responses since the last answer that no command had asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,21 @@ class Pulse:
     last_byte: float
     last_answer: float
     received: int = 0
+
+
+@dataclass(slots=True)
+class Unasked:
+    """What a server has sent since the last answer that no command had asked for."""
+
+    responses: int = 0
+    octets: int = 0
+
+    def count(self, size: int) -> None:
+        """One more. Raises HostileInput when it is a flood."""
+        self.responses += 1
+        self.octets += size
+        if self.responses > MOST_UNASKED or self.octets > MOST_KEPT:
+            raise HostileInput("a flood of what nobody had asked for")
 
 
 @dataclass(slots=True)

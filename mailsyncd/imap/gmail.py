@@ -22,6 +22,7 @@ from mailsyncd.imap.searches import found_uids, search_date, search_keys
 from mailsyncd.imap.session import Login, Session, session_end, signed_in
 from mailsyncd.model import Endpoint, Listing, Mailbox, Wake
 from mailsyncd.ports import Clock
+from mailsyncd.steps import Step, reached
 
 log = structlog.get_logger()
 
@@ -232,6 +233,7 @@ class GmailSession:
             bodies = _Bodies(wanted)
             wish = Wish(("FETCH",), bodies.take, most)
             command = await self._connection.begin("UID FETCH", chosen, "(UID BODY.PEEK[])", wish=wish)
+            reached(Step.FETCH_SENT)
             command.answer.add_done_callback(bodies.end)
             try:
                 while (one := await bodies.arrived.get()) is not None:
@@ -280,6 +282,7 @@ class GmailSession:
             if self._connection.why_lost is not None:
                 raise self._connection.lost()
             if self._news:
+                reached(Step.EXISTS_SEEN)
                 return Wake.NEWS
             left = ends - loop.time()
             if left <= 0:

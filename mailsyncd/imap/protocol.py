@@ -20,13 +20,13 @@ from aioimaplib.aioimaplib import CONTROL_CHARS, NONAUTH, Commands
 from mailsyncd.errors import ConnectionLost, Sent
 from mailsyncd.imap.commands import (
     COMMAND_TIMEOUT,
-    MOST_KEPT,
     NOTHING,
     Argument,
     Command,
     Literal,
     Pulse,
     Reply,
+    Unasked,
     Wish,
 )
 from mailsyncd.imap.responses import (
@@ -37,10 +37,10 @@ from mailsyncd.imap.responses import (
     printable,
     status_of,
 )
+from mailsyncd.steps import Step, reached
 
 CLOSE_TIMEOUT = 5.0  # seconds for LOGOUT
 CHUNK = 64 * 1024  # bytes of a literal handed to the transport at once
-MOST_UNASKED = 1_000_000  # responses since the last answer that no command had asked for
 MOST_CHALLENGES = 5  # in one AUTHENTICATE
 
 Hearer = Callable[[int | None, str, Response], None]
@@ -74,7 +74,7 @@ class Connection(asyncio.Protocol):
         self._idle: Command | None = None
         self._prefix = secrets.token_hex(3).upper().encode()
         self._number = 0
-        self._unasked = self._unasked_bytes = 0
+        self._unasked = Unasked()
         self._pulse = Pulse(self._loop.time(), self._loop.time())
         self._watch: asyncio.TimerHandle | None = None
         self._logging_out = False
@@ -153,9 +153,8 @@ class Connection(asyncio.Protocol):
             self._watch = None
         if not self._commands or self.why_lost is not None:
             return
-        due, command = min(
-            ((one.overdue_at(self._pulse), one) for one in self._commands.values()), key=lambda pair: pair[0]
-        )
+        command = min(self._commands.values(), key=lambda one: one.overdue_at(self._pulse))
+        due = command.overdue_at(self._pulse)
         if due <= self._loop.time():
             self.fail(f"no answer to {command.name} for {command.timeout:.0f} s")
         elif due != float("inf"):
@@ -179,12 +178,11 @@ class Connection(asyncio.Protocol):
                 if command.name == "IDLE":
                     command.open_ended, self._idle = True, command
                 return
-        self._count_unasked(len(text))  # some servers send one that nobody awaits (B24)
+        self._unasked.count(len(text))  # some servers send one that nobody awaits (B24)
 
     def _untagged(self, response: Response) -> None:
-        match = _UNTAGGED.match(response.text)
-        if not match:
-            self._count_unasked(response.size)
+        if not (match := _UNTAGGED.match(response.text)):
+            self._unasked.count(response.size)
             return
         number = int(match[1]) if match[1] else None
         name = match[2].decode("ascii").upper()
@@ -203,13 +201,7 @@ class Connection(asyncio.Protocol):
         for command in takers if name == "FETCH" else takers[:1]:
             command.keep(response, charged=command is takers[0])
         if not takers:
-            self._count_unasked(response.size)
-
-    def _count_unasked(self, size: int) -> None:
-        self._unasked += 1
-        self._unasked_bytes += size
-        if self._unasked > MOST_UNASKED or self._unasked_bytes > MOST_KEPT:
-            raise HostileInput("a flood of what nobody had asked for")
+            self._unasked.count(response.size)
 
     def _tagged(self, text: bytes) -> None:
         if not self.greeting.done():
@@ -224,9 +216,9 @@ class Connection(asyncio.Protocol):
             elif _NO_IMAP.match(text):
                 self.fail(f"the server said {printable(text)}")
             else:
-                self._count_unasked(len(text))  # [COPYUID ...] and other oddities (B22)
+                self._unasked.count(len(text))  # [COPYUID ...] and other oddities (B22)
             return
-        self._unasked = self._unasked_bytes = 0
+        self._unasked = Unasked()
         self._pulse.last_answer = self._loop.time()
         command.answer.set_result(status_of(rest))
         if command.continuation is not None and not command.continuation.done():
@@ -331,13 +323,17 @@ class Connection(asyncio.Protocol):
             out += b" {%d%s}\r\n" % (len(argument.octets), b"" if argument.synchronising else b"+")
             self._write(out)
             out = b""
+            reached(Step.APPEND_LINE)
             if argument.synchronising and not await self._may_go_on(command):
                 return  # refused: the literal is kept back (B29)
             if argument.synchronising and command.answer.done():
                 self.fail(f"{command.name} was answered before it was complete")  # who counts what?
                 return
             await self._write_literal(command, argument)
+            reached(Step.LITERAL_SENT)
         self._write(out + b"\r\n")
+        if command.sent is Sent.EVERYTHING:
+            reached(Step.APPEND_SENT)
 
     async def _may_go_on(self, command: Command) -> bool:
         """Await the server's `+`; False if it refuses."""
@@ -351,7 +347,12 @@ class Connection(asyncio.Protocol):
         """In chunks, as fast as the line takes them; to its end even if the server has refused it
         meanwhile, for it counts the bytes."""
         octets = memoryview(literal.octets)
+        if literal.synchronising:
+            reached(Step.CONTINUED)
+        reached(Step.LITERAL_BEGUN)
         for start in range(0, max(len(octets), 1), CHUNK):
+            if start <= len(octets) // 2 < start + CHUNK:
+                reached(Step.LITERAL_HALF)
             await self._writable.wait()
             if self.why_lost is not None:
                 raise self.lost(command.sent)

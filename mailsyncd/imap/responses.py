@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
+from mailsyncd.steps import Step, reached
+
 LONGEST_LINE = 16 * 1024 * 1024  # bytes: a UID SEARCH over two million messages
 LONGEST_PARSED = 2 * 1024 * 1024  # bytes of a response that is taken to pieces; SEARCH is not
 MOST_LITERALS = 1_000  # in one response; a FETCH of ours is answered with one
@@ -105,6 +107,8 @@ class ResponseReader:
         missing = self._missing or 0
         taken = self._literal.write(memoryview(data)[position : position + missing])
         self._missing = missing - taken
+        if self._missing <= self._literal.tell() + self._missing >> 1 < missing:
+            reached(Step.FETCH_HALF)
         if self._missing == 0:
             self._parts.append(self._literal.getvalue())  # CPython hands out its buffer, and copies nothing
             self._literal = BytesIO()

@@ -21,6 +21,7 @@ from mailsyncd.ports import Clock
 from mailsyncd.state.attributes import attribute, attributes, plain
 from mailsyncd.state.dynamo_errors import ERRORS, code_of, unavailable
 from mailsyncd.state.items import Item
+from mailsyncd.steps import Step, reached
 
 CONNECT_TIMEOUT = 2.0
 ATTEMPTS = 4  # repeats by the SDK
@@ -30,6 +31,7 @@ FIRST_PAUSE = 0.05  # seconds; the ceiling doubles with each try
 REFUSED = "ConditionalCheckFailedException"
 CONFLICT = "TransactionConflictException"
 CANCELLED = "TransactionCanceledException"
+WRITES = {"PutItem", "TransactWriteItems"}
 PASSING = {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
 
 
@@ -138,6 +140,8 @@ class DynamoClient:
         # The SDK takes a web page with status 200 for an empty answer, and so for a granted claim.
         if "amz-json" not in answer["ResponseMetadata"]["HTTPHeaders"].get("content-type", ""):
             raise StateUnavailable(f"{self.where}: what answers there is not DynamoDB: check the address")
+        if operation in WRITES:
+            reached(Step.STORE_COMMITTED)
         return answer
 
     # -------------------------------------------------------------------- items

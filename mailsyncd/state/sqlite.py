@@ -19,6 +19,7 @@ from mailsyncd.model import Counts, Event, Failure, Lease, Record, Status, Water
 from mailsyncd.ports import Clock, Refused
 from mailsyncd.state import items, rules, sqlite_file
 from mailsyncd.state.items import Item
+from mailsyncd.steps import Step, reached
 
 T = TypeVar("T")
 
@@ -150,6 +151,8 @@ class SqliteStore:
             outcomes = [self._call(connection, work) for work, _ in calls]
             self._expire(connection)
             connection.execute("COMMIT")
+            if calls and not self._read_only:
+                reached(Step.STORE_COMMITTED)
         except BaseException:
             if connection.in_transaction:  # SQLite has already rolled back when the disk is full
                 connection.execute("ROLLBACK")

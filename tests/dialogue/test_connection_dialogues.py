@@ -11,7 +11,7 @@ from scripts import BASIC, Line, Script, served, sink, source
 from test_source_dialogues import CHALLENGE, Tokens
 
 from mailsyncd.errors import ConnectionLost, RouteBlocked, Sent, Transient
-from mailsyncd.imap import protocol
+from mailsyncd.imap import commands, protocol
 from mailsyncd.imap.commands import Literal, Wish
 from mailsyncd.imap.dial import dial
 from mailsyncd.imap.profiles import choose
@@ -330,7 +330,7 @@ async def test_recent_alone_is_news_too() -> None:
 
 
 async def test_a_flood_of_what_nobody_asked_for_ends_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "MOST_UNASKED", 1_000)
+    monkeypatch.setattr(commands, "MOST_UNASKED", 1_000)
 
     @greeted
     async def script(line: Line) -> None:
