@@ -169,12 +169,9 @@ class Destination:
         """One connection's life. Returns the pause before the next: None if it ended as planned,
         0 to leave it to the backoff."""
         self._enter(WriterState.CONNECTING)
+        opened = asyncio.Event()
         try:
-            async with self._sink.session() as session:
-                self._writer.connected()
-                self._enter(WriterState.WRITING)
-                log.info("writer.connected", destination=self.name)
-                await self._serve(session)
+            await first_of(self._session(opened), self._stopped_before(opened))
         except Throttled as error:
             return self._trouble(WriterState.THROTTLED, error, error.pause)
         except (Transient, AuthRejected) as error:
@@ -182,6 +179,21 @@ class Destination:
         except RouteBlocked as error:
             return self._trouble(WriterState.BLOCKED, error, BLOCKED_RETRY)
         return None
+
+    async def _session(self, opened: asyncio.Event) -> None:
+        async with self._sink.session() as session:
+            opened.set()
+            self._writer.connected()
+            self._enter(WriterState.WRITING)
+            log.info("writer.connected", destination=self.name)
+            await self._serve(session)
+
+    async def _stopped_before(self, opened: asyncio.Event) -> None:
+        """A server that takes its time over the greeting must not hold up the end. Once there is a
+        session, it comes to its end by itself."""
+        await self._stopping.wait()
+        if opened.is_set():
+            await asyncio.get_running_loop().create_future()
 
     async def _serve(self, session: SinkSession) -> None:
         """Write over one connection until it ends, then wait for what is in flight. Raises
@@ -193,7 +205,7 @@ class Destination:
                 if self._recovery.due() == 0:
                     await first_of(window.empty(), self._stopped())
                     if self._may_write(session):
-                        await self._writer.judge(session)
+                        await first_of(self._writer.judge(session), self._stopped())
                 elif (pause := self._resume_mono - self._belt.clock.monotonic()) > 0:
                     await first_of(self._belt.clock.sleep(pause), self._stopped())
                     self._enter(WriterState.WRITING)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import threading
 import urllib.error
@@ -24,6 +25,7 @@ from engines import moto
 
 pytestmark = pytest.mark.real
 ANN = Route("src1", "Gmail/src1")
+IN_TIME = 15.0  # seconds from a signal to the end
 SOON = 60.0  # seconds for the program to give up
 
 
@@ -178,3 +180,19 @@ def test_a_store_that_goes_away_stops_the_copying_and_in_the_end_the_daemon(bed:
         it.kind = None
         assert bed.once()["copied"] == 2
     assert Comparison.of(bed.sent("src1"), bed.copies("Gmail/src1")) == SAME
+
+
+def test_a_signal_ends_the_daemon_in_time_though_the_store_is_away(bed: Bed, engine: str) -> None:
+    credentials(bed)
+    with warden(engine) as it:
+        bed.configure(ANN, state=dynamodb(it.url, "away-at-the-end"), daemon='drain_timeout = "2s"')
+        assert bed.cli("state", "init", "--config", "config.toml").returncode == 0
+        with bed.daemon() as daemon:
+            daemon.await_event("route.connected")
+            it.kind = "ExpiredTokenException"
+            bed.deliver("src1", varied(3, 2))
+            daemon.await_event("state.unavailable")
+            daemon.process.send_signal(signal.SIGTERM)
+            assert daemon.process.wait(IN_TIME) in (0, 75)
+        it.kind = None
+        assert bed.once()["copied"] == 2

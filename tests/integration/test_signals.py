@@ -67,6 +67,42 @@ def test_a_silent_destination_can_not_hold_up_the_end(bed: Bed) -> None:
     assert same(bed)
 
 
+@pytest.mark.parametrize("silent", ["source", "destination"])
+def test_a_server_that_never_greets_can_not_hold_up_the_end(bed: Bed, silent: str) -> None:
+    bed.deliver("src1", varied(6, 3))
+    with wire_to(getattr(bed, silent).tls_port) as wire:
+        wire.stall()
+        replace(bed, **{silent: replace(getattr(bed, silent), tls_port=wire.port)}).configure(
+            ANN, daemon=QUICK
+        )
+        with bed.daemon() as daemon:
+            daemon.await_event("lease.taken")
+            until(lambda: wire.live == 1)
+            asked = time.monotonic()
+            assert daemon.stop() == 0
+            assert time.monotonic() - asked < IN_TIME
+
+
+def test_a_destination_that_falls_silent_under_recovery_can_not_hold_up_the_end(bed: Bed) -> None:
+    bed.deliver("src1", varied(7, 60))
+    with wire_to(bed.destination.port) as wire:
+        led = replace(bed, destination=replace(bed.destination, tls_port=wire.port))
+        led.configure(ANN, daemon=QUICK, tls="false")
+        wire.cuts = [10_000_000, 60_000]  # the probe's, and one in mid-copy
+        wire.stall_on = b"UID FETCH"  # which only recovery says to a destination
+        with bed.daemon() as daemon:
+            daemon.await_event("message.in_doubt")
+            until(lambda: len(wire.said) == 3 and b"UID FETCH" in wire.said[2])
+            asked = time.monotonic()
+            assert daemon.stop() == 0
+            assert time.monotonic() - asked < IN_TIME
+        wire.stall_on = None
+        wire.cut()
+        wire.flow()
+        bed.once()
+    assert same(bed)
+
+
 def test_a_second_signal_ends_it_at_once_and_the_next_start_clears_up(bed: Bed) -> None:
     bed.deliver("src1", varied(3, 100))
     slow = 'settle_window = "1s"\ndrain_timeout = "60s"'

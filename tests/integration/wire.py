@@ -20,13 +20,14 @@ _RESET = struct.pack("ii", 1, 0)  # SO_LINGER that makes close() a reset
 class Wire:
     """`said`: what the program sent, a connection each. `cuts`: each breaks one new connection, after
     that many bytes from the program: the program sees a reset, and the server, which gets all of
-    them, a mere end of file, so that it may well act on what it has. `dark`: new connections are
-    closed at once."""
+    them, a mere end of file, so that it may well act on what it has. `stall_on`: as stall(), once the
+    program has said this, in plaintext. `dark`: new connections are closed at once."""
 
     to_port: int
     port: int = 0
     said: list[bytearray] = field(default_factory=list)
     cuts: list[int] = field(default_factory=list)
+    stall_on: bytes | None = None
     broken: int = 0
     dark: bool = False
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
@@ -93,6 +94,8 @@ class Wire:
                 if cut_after is not None:
                     data = data[: cut_after - len(said)]
                 said += data
+                if self.stall_on is not None and self.stall_on in said:
+                    self._flowing.clear()
             writer.write(data)
             await writer.drain()
             if said is not None and cut_after is not None and len(said) >= cut_after:
