@@ -148,7 +148,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class TailMessage:
-    """A message seen in the destination folder by recovery.
+    """A message seen in the destination folder, or in the source, by what it can be recognised by.
 
     `received_at` is its INTERNALDATE as an instant, since servers change the zone (B46).
     `digest` is over Date, From and Subject as policy.header_digest makes it: hashed at the
@@ -236,10 +236,10 @@ class Failure:
 class Watermark:
     """Everything at or below `last_uid` is settled (I6).
 
-    Messages with a UID below `backlog_until` are wanted only if their INTERNALDATE is at or
-    after `since`: that is how a start date, and the window after a change of UIDVALIDITY,
-    outlive a restart. `rescan_of` is the UIDVALIDITY before such a change; its records tell
-    which messages were copied already.
+    Messages below `backlog_until` are wanted only if their INTERNALDATE is at or after `since`: so
+    a start date, and the window after a change of UIDVALIDITY (`rescan_of` is the one before it,
+    whose records tell what was copied already), outlive a restart. `dest_uidvalidity` and
+    `dest_uidnext` are the target folder's after the last finished copy: what it held, we knew.
     """
 
     uidvalidity: int
@@ -248,6 +248,8 @@ class Watermark:
     backlog_until: int = 0
     since: float | None = None
     rescan_of: int | None = None
+    dest_uidvalidity: int | None = None
+    dest_uidnext: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import Counter
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone
@@ -164,14 +164,94 @@ def search_since(watermark: Watermark) -> date | None:
 # ------------------------------------------------- the ambiguous APPEND (I8)
 
 
-def _agreement(record: Record, seen: TailMessage) -> int:
-    """How many of Message-ID, INTERNALDATE and digest agree; a destination may rewrite any one."""
-    received = instant(record.internaldate)
-    return (
-        (record.message_id is not None and record.message_id == seen.message_id)
-        + (received is not None and abs(received - seen.received_at) <= 1)
-        + (record.digest == seen.digest)
-    )
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What a copy can be recognised by. A destination may rewrite any one, so two must agree.
+
+    `received` is INTERNALDATE as an instant, in whole seconds; the copy's UID is `from_uid` or more.
+    """
+
+    message_id: str | None
+    received: float | None
+    digest: str
+    from_uid: int = 0
+
+    @property
+    def _seconds(self) -> tuple[int, ...]:
+        """INTERNALDATE agrees within a second."""
+        return () if self.received is None else tuple(int(self.received) + off for off in (0, -1, 1))
+
+    def triples(self) -> Iterator[_Key]:
+        """The keys under which a message that agrees in all three is found."""
+        if self.message_id is not None:
+            yield from ((self.message_id, second, self.digest) for second in self._seconds)
+
+    def pairs(self) -> Iterator[_Key]:
+        """The keys under which a message that agrees in two is found."""
+        if self.message_id is not None:
+            yield (self.message_id, None, self.digest)
+            yield from ((self.message_id, second, None) for second in self._seconds)
+        yield from ((None, second, self.digest) for second in self._seconds)
+
+    def sure(self) -> Iterator[_Key]:
+        """The keys under which hardly anything but the very copy is found: the same message that
+        came by another account has another INTERNALDATE."""
+        for second in self._seconds:
+            yield (self.message_id, second, None if self.message_id else self.digest)
+
+
+_Key = tuple[str | None, int | None, str | None]  # Message-ID, second, digest; None for what is left out
+
+
+def marks_of(record: Record) -> Marks:
+    return Marks(record.message_id, instant(record.internaldate), record.digest, record.dest_uidnext or 0)
+
+
+class TailIndex:
+    """Messages of a folder by their marks; each can be taken once."""
+
+    def __init__(self, tail: Iterable[TailMessage]) -> None:
+        self._groups: defaultdict[_Key, deque[int]] = defaultdict(deque)
+        self._used: set[int] = set()
+        for seen in sorted(tail, key=lambda seen: seen.uid):
+            second = int(seen.received_at)
+            keys: list[_Key] = [(None, second, seen.digest)]
+            if seen.message_id is not None:
+                mid = seen.message_id
+                keys += [(mid, second, seen.digest), (mid, None, seen.digest), (mid, second, None)]
+            for key in keys:
+                self._groups[key].append(seen.uid)
+
+    def knows(self, keys: Iterable[_Key]) -> bool:
+        """Whether there was a message under any of these keys, taken or not."""
+        return any(key in self._groups for key in keys)
+
+    def take(self, keys: Iterable[_Key], from_uid: int) -> int | None:
+        """The lowest UID from there on that is found under any of these keys and still free."""
+        uids = [uid for key in keys if (uid := self._lowest(key, from_uid)) is not None]
+        if not uids:
+            return None
+        self._used.add(min(uids))
+        return min(uids)
+
+    def _lowest(self, key: _Key, from_uid: int) -> int | None:
+        if key not in self._groups:
+            return None
+        group = self._groups[key]
+        while group and group[0] in self._used:
+            group.popleft()
+        return next((uid for uid in group if uid >= from_uid and uid not in self._used), None)
+
+
+def pair(claims: Sequence[Marks], tail: Iterable[TailMessage]) -> list[int | None]:
+    """For each claim the UID of its own tail message, or None: the best agreements first, each
+    tail message for one claim at the most, so that twenty identical messages are twenty."""
+    index = TailIndex(tail)
+    found = [index.take(marks.triples(), marks.from_uid) for marks in claims]
+    for n, marks in enumerate(claims):
+        if found[n] is None:
+            found[n] = index.take(marks.pairs(), marks.from_uid)
+    return found
 
 
 def match_tail(
@@ -179,30 +259,15 @@ def match_tail(
 ) -> list[int | None]:
     """Which tail message is whose: for each PENDING record its copy's UID, or None.
 
-    Two of the three marks must agree. The best agreements are taken first, and each tail
-    message stands for one record at the most: twenty identical messages are twenty. Tail
-    messages that belong to `delivered` records are theirs, by UID where the record has one,
+    Tail messages that belong to `delivered` records are theirs, by UID where the record has one,
     else by the same marks.
     """
     owned = list(delivered)
     taken = {record.dest_uid for record in owned if record.dest_uid is not None}
-    free = [seen for seen in tail if seen.uid not in taken]
-    first_pending = len(claims := [record for record in owned if record.dest_uid is None])
-    claims += pending
-    pairs = sorted(
-        (-score, n, seen.uid)
-        for n, record in enumerate(claims)
-        for seen in free
-        if record.dest_uidnext is None or seen.uid >= record.dest_uidnext
-        if (score := _agreement(record, seen)) >= 2
-    )
-    found: dict[int, int] = {}
-    used: set[int] = set()
-    for _, n, uid in pairs:
-        if n not in found and uid not in used:
-            found[n] = uid
-            used.add(uid)
-    return [found.get(n) for n in range(first_pending, len(claims))]
+    claims = [marks_of(record) for record in owned if record.dest_uid is None]
+    first_pending = len(claims)
+    claims += map(marks_of, pending)
+    return pair(claims, (seen for seen in tail if seen.uid not in taken))[first_pending:]
 
 
 # ------------------------------------------- after a change of UIDVALIDITY (I3)

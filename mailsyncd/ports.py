@@ -79,6 +79,9 @@ class SourceSession(Protocol):
     async def newest(self, after: int) -> list[Listing]:
         """The listing of all above `after`, in one round trip: for when few are expected."""
 
+    async def marks(self, uids: Sequence[int]) -> list[TailMessage]:
+        """What those of `uids` that are still there can be recognised by, ascending by UID."""
+
     def read(self, uids: Sequence[int]) -> AsyncIterator[tuple[int, bytes]]:
         """The messages' bytes, as they come. What has vanished meanwhile is left out.
         Raises MessageRejected(SOURCE_UNREADABLE) when the server refuses this set (A34)."""
@@ -130,8 +133,11 @@ class SinkSession(Protocol):
         the order of the calls. Raises ConnectionLost with `sent`, MessageRejected, Throttled,
         DestinationFull, RouteBlocked."""
 
-    async def tail(self, folder: str, from_uid: int) -> list[TailMessage]:
-        """The messages with UIDs at or above `from_uid`, by UID, for recovery."""
+    async def tail(
+        self, folder: str, from_uid: int, *, before: int | None = None, newest: int | None = None
+    ) -> list[TailMessage]:
+        """The messages with UIDs at or above `from_uid` (and below `before`), by UID; of all the
+        folder's only those that are among its `newest` so many."""
 
     async def rest(self, seconds: float) -> None:
         """Nothing to write for now: keep the line alive for `seconds`. Raises ConnectionLost."""

@@ -83,6 +83,11 @@ def mail(number: int, *, size: int = 0, message_id: str | None = None) -> bytes:
     return (head + "\r\nbody\r\n").encode().ljust(size, b".")
 
 
+def _marked(uid: int, body: bytes, when: str) -> TailMessage:
+    mark = fingerprint(body)
+    return TailMessage(uid, mark.message_id, instant(when) or 0, mark.digest)
+
+
 @dataclass
 class FakeMailbox:
     """A source mailbox, and the one session at a time that looks at it."""
@@ -161,6 +166,11 @@ class FakeSourceSession:
     async def newest(self, after: int) -> list[Listing]:
         self._box._news.clear()
         return await self.describe([uid for uid in self._box.messages if uid > after])
+
+    async def marks(self, uids: Sequence[int]) -> list[TailMessage]:
+        await self._turn()
+        found = self._box.messages
+        return [_marked(uid, *found[uid][:2]) for uid in sorted(uids) if uid in found]
 
     async def read(self, uids: Sequence[int]) -> AsyncIterator[tuple[int, bytes]]:
         await self._turn()
@@ -283,14 +293,14 @@ class FakeSinkSession:
         if isinstance(error, ConnectionLost):
             self.cut()
 
-    async def tail(self, folder: str, from_uid: int) -> list[TailMessage]:
+    async def tail(
+        self, folder: str, from_uid: int, *, before: int | None = None, newest: int | None = None
+    ) -> list[TailMessage]:
         await self._turn()
-        found = []
-        for copy in self._outlook.folders.get(folder, []):
-            if copy.uid >= from_uid:
-                mark = fingerprint(copy.body)
-                found.append(TailMessage(copy.uid, mark.message_id, instant(copy.when) or 0, mark.digest))
-        return found
+        copies = self._outlook.folders.get(folder, [])
+        copies = copies if newest is None else copies[max(0, len(copies) - newest) :]
+        end = float("inf") if before is None else before
+        return [_marked(copy.uid, copy.body, copy.when) for copy in copies if from_uid <= copy.uid < end]
 
     async def rest(self, seconds: float) -> None:
         if await within(self._outlook.clock, seconds, self._cut):

@@ -16,11 +16,12 @@ from mailsyncd.errors import ConnectionLost, FailureKind, MessageRejected, Route
 from mailsyncd.imap.commands import MOST_KEPT, Argument, Command, Reply, Wish
 from mailsyncd.imap.faults import During, refusal
 from mailsyncd.imap.fetches import Gathered, digits, fetched, number, text, uid_sets
+from mailsyncd.imap.marks import MARKS, GatheredMarks
 from mailsyncd.imap.names import Naming
 from mailsyncd.imap.responses import Response, Status, Value, pairs, status_of, values
 from mailsyncd.imap.searches import found_uids, search_date, search_keys
 from mailsyncd.imap.session import Login, Session, session_end, signed_in
-from mailsyncd.model import Endpoint, Listing, Mailbox, Wake
+from mailsyncd.model import Endpoint, Listing, Mailbox, TailMessage, Wake
 from mailsyncd.ports import Clock
 from mailsyncd.steps import Step, reached
 
@@ -31,6 +32,7 @@ ALLOWED = frozenset({"UID SEARCH", "UID FETCH", "EXAMINE", "IDLE", "NOOP", "STAT
     *("CAPABILITY", "AUTHENTICATE", "LOGIN", "ID", "LOGOUT")
 }
 DESCRIBED_AT_ONCE = 2_000  # UIDs in one UID FETCH of listings
+MARKED_AT_ONCE = 500  # UIDs in one UID FETCH of header fields
 DESCRIBING = 4  # of them in flight at once
 QUIET = 0.005  # seconds without a command before IDLE: between two reads it would only cost a round trip
 LONGEST_DATE = 40  # characters
@@ -221,6 +223,17 @@ class GmailSession:
     async def _land(self, flights: deque[Command]) -> None:
         reply = await self._connection.finish(flights.popleft())
         self._session.accept(reply, "UID FETCH", During.OTHER)
+
+    async def marks(self, uids: Sequence[int]) -> list[TailMessage]:
+        await self._ease()
+        wanted = sorted(set(uids))
+        gathered = GatheredMarks()
+        for chosen in uid_sets(wanted, most=MARKED_AT_ONCE):
+            wish = Wish(("FETCH",), gathered.take)
+            reply = await self._connection.execute("UID FETCH", chosen, MARKS, wish=wish)
+            self._session.accept(reply, "UID FETCH", During.OTHER)
+        asked = set(wanted)
+        return [seen for seen in gathered.messages() if seen.uid in asked]
 
     # --------------------------------------------------------------------- read
 

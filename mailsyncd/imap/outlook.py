@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from random import Random
 
@@ -14,13 +14,15 @@ from aioimaplib.aioimaplib import AUTH, SELECTED, quoted
 from mailsyncd.errors import ConnectionLost, RouteBlocked, Transient
 from mailsyncd.imap.commands import Literal, Wish
 from mailsyncd.imap.faults import During, refusal
-from mailsyncd.imap.fetches import Gathered, number, text
+from mailsyncd.imap.fetches import number
+from mailsyncd.imap.marks import MARKS, GatheredMarks
 from mailsyncd.imap.names import Naming
 from mailsyncd.imap.profiles import Literals, Profile
-from mailsyncd.imap.responses import Response, Value
+from mailsyncd.imap.responses import Response
+from mailsyncd.imap.searches import found_uids
 from mailsyncd.imap.session import Login, Session, session_end, signed_in
 from mailsyncd.model import Appended, Endpoint, Mailbox, TailMessage
-from mailsyncd.policy import fingerprint, instant
+from mailsyncd.policy import instant
 from mailsyncd.ports import Clock, SinkLimits
 
 log = structlog.get_logger()
@@ -28,11 +30,9 @@ log = structlog.get_logger()
 MAX_LITERAL = 4 * 1024 * 1024  # nothing larger than a message's header is ever read back
 APPEND_TIMEOUT = 60.0  # seconds, and one more for every 100 kB (B40)
 FULL_DATE = 26  # characters: a day of one digit has a space before it (RFC 3501, date-day-fixed)
-TAILED = frozenset({b"INTERNALDATE", b"BODY[HEADER.FIELDS", b"BODY[HEADER]"})
 LITERAL_MINUS = 4096  # bytes that may go out without waiting under LITERAL- (RFC 7888)
 SIGN_OF_LIFE = 240.0  # seconds between NOOPs: servers hang up after some minutes (B54)
 WHOLE_TAIL = 4 * 1024**3  # bytes of headers: a folder of some millions
-TAIL_ITEMS = "(UID INTERNALDATE BODY.PEEK[HEADER.FIELDS (MESSAGE-ID DATE FROM SUBJECT)])"
 
 
 class OutlookSink:
@@ -190,21 +190,35 @@ class OutlookSession:
 
     # --------------------------------------------------------------------- tail
 
-    async def tail(self, folder: str, from_uid: int) -> list[TailMessage]:
+    async def tail(
+        self, folder: str, from_uid: int, *, before: int | None = None, newest: int | None = None
+    ) -> list[TailMessage]:
         name = quoted(await self._name(folder))
         self._exists = 0
         await self._session.command("EXAMINE", name, during=During.OPEN)
         self._connection.state = SELECTED
-        tail = _Tail(from_uid)
+        if newest is not None and self._exists > newest:
+            from_uid = max(from_uid, await self._first_of_newest(newest))
+        gathered = GatheredMarks()
         if self._exists:
-            wish = Wish(("FETCH",), tail.take, WHOLE_TAIL)
-            reply = await self._connection.execute("UID FETCH", f"{from_uid}:*", TAIL_ITEMS, wish=wish)
+            wish = Wish(("FETCH",), gathered.take, WHOLE_TAIL)
+            wanted = f"{from_uid}:{'*' if before is None else before - 1}"
+            reply = await self._connection.execute("UID FETCH", wanted, MARKS, wish=wish)
             if "message set is invalid" not in reply.status.text.lower():  # B17: there are none
                 self._session.accept(reply, "UID FETCH", During.OTHER)
         if self._session.has("UNSELECT"):  # or STATUS might tell of the folder as it was just now
             await self._session.command("UNSELECT")
             self._connection.state = AUTH
-        return tail.messages()
+        # n:* shows the last message even when it lies below n (A33).
+        return [seen for seen in gathered.messages() if seen.uid >= from_uid]
+
+    async def _first_of_newest(self, newest: int) -> int:
+        """The UID of the first of the newest so many messages; 0 if it has gone meanwhile."""
+        reply = await self._connection.execute(
+            "UID SEARCH", f"{self._exists - newest + 1}:*", wish=Wish(("SEARCH",))
+        )
+        self._session.accept(reply, "UID SEARCH", During.OTHER)
+        return min(found_uids(reply.untagged), default=0)
 
     # --------------------------------------------------------------------- rest
 
@@ -244,32 +258,3 @@ def _appended(code: str, argument: str) -> Appended:
     if code == "APPENDUID" and len(numbers) == 2 and all(0 < one < 1 << 32 for one in numbers):
         return Appended(numbers[0], numbers[1])
     return Appended(None, None)
-
-
-class _Tail:
-    """The messages at or above a UID: headers are hashed as they come, and not kept."""
-
-    def __init__(self, from_uid: int) -> None:
-        self._from_uid = from_uid
-        self._gathered = Gathered(TAILED)
-        self._seen: dict[int, TailMessage] = {}
-
-    def take(self, response: Response) -> None:
-        self._gathered.take(response)
-        complete = [uid for uid, items in self._gathered.by_uid.items() if len(items) == 2]
-        for uid in complete:
-            self._seen[uid] = _tail_message(uid, self._gathered.by_uid.pop(uid))
-
-    def messages(self) -> list[TailMessage]:
-        """What is incomplete is there all the same: it must not count as missing."""
-        for uid, items in self._gathered.by_uid.items():
-            self._seen.setdefault(uid, _tail_message(uid, items))
-        return [self._seen[uid] for uid in sorted(self._seen) if uid >= self._from_uid]
-
-
-def _tail_message(uid: int, items: Mapping[bytes, Value]) -> TailMessage:
-    """What is not known of it agrees with nothing."""
-    header = next((value for name, value in items.items() if name.startswith(b"BODY[HEADER")), None)
-    mark = fingerprint(header if isinstance(header, bytes) else b"")
-    received = instant(text(items.get(b"INTERNALDATE")))
-    return TailMessage(uid, mark.message_id, received or 0.0, mark.digest)

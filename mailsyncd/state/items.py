@@ -111,6 +111,8 @@ def watermark_item(watermark: Watermark) -> Item:
         backlog_until=watermark.backlog_until,
         since=watermark.since,
         rescan_of=watermark.rescan_of,
+        dest_uidvalidity=watermark.dest_uidvalidity,
+        dest_uidnext=watermark.dest_uidnext,
     )
 
 
@@ -122,6 +124,8 @@ def watermark_of(item: Mapping[str, Any]) -> Watermark:
         int(item.get("backlog_until", 0)),
         None if item.get("since") is None else float(item["since"]),
         _integer(item.get("rescan_of")),
+        _integer(item.get("dest_uidvalidity")),
+        _integer(item.get("dest_uidnext")),
     )
 
 

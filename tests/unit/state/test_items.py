@@ -58,6 +58,8 @@ WATERMARKS = st.builds(
     backlog_until=st.integers(0, 2**32),
     since=st.none() | TIMES,
     rescan_of=st.none() | UIDS,
+    dest_uidvalidity=st.none() | UIDS,
+    dest_uidnext=st.none() | UIDS,
 )
 LEASES = st.builds(Lease, TEXTS, st.integers(1, 10**9), st.integers(1, 10**9), TIMES, TIMES)
 
@@ -84,6 +86,11 @@ def test_a_failure_comes_back_as_it_was(failure: Failure) -> None:
 def test_a_watermark_comes_back_as_it_was(watermark: Watermark) -> None:
     for kept in through_both(items.watermark_item(watermark)):
         assert items.watermark_of(kept) == watermark
+
+
+def test_a_watermark_from_before_the_target_folder_was_noted_still_loads() -> None:
+    old = {"uidvalidity": 7, "last_uid": 5, "updated_at": 1.0, "backlog_until": 0}
+    assert items.watermark_of(old) == Watermark(7, 5, 1.0)
 
 
 @given(LEASES)
