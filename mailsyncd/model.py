@@ -148,11 +148,10 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class TailMessage:
-    """A message seen in the destination folder, or in the source, by what it can be recognised by.
+    """A message in the destination folder, or in the source, by what it can be recognised by.
 
-    `received_at` is its INTERNALDATE as an instant, since servers change the zone (B46).
-    `digest` is over Date, From and Subject as policy.header_digest makes it: hashed at the
-    adapter's edge, so that no header text travels further (I9).
+    `received_at` is its INTERNALDATE as an instant, since servers change the zone (B46); `digest`
+    is policy.fingerprint's, hashed at the adapter's edge: no header text travels further (I9).
     """
 
     uid: int
