@@ -72,7 +72,7 @@ class Daemon:
         self._stopping = asyncio.Event()
         self._hangup = asyncio.Event()
         self._reload = "none yet"
-        self._notifier = Notifier.from_environment(environ, parts.clock)
+        self._notifier = Notifier.from_environment(environ)
 
     async def run(self) -> None:
         """Until SIGTERM or SIGINT. Raises StateUnavailable, before any connection is opened (I1)

@@ -7,7 +7,7 @@ adapter (I10) and raises only errors of mailsyncd.errors.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import date
@@ -128,10 +128,19 @@ class SinkSession(Protocol):
         """The folder's UIDVALIDITY and UIDNEXT. Raises RouteBlocked when it is missing and may
         not be created, or its name is refused."""
 
-    async def append(self, folder: str, body: bytes, internaldate: str, *, seen: bool) -> Appended:
+    async def append(
+        self,
+        folder: str,
+        body: bytes,
+        internaldate: str,
+        *,
+        seen: bool,
+        guard: Callable[[], object] = lambda: None,
+    ) -> Appended:
         """APPEND the very bytes. May be called again before it returns; the commands go out in
-        the order of the calls. Raises ConnectionLost with `sent`, MessageRejected, Throttled,
-        DestinationFull, RouteBlocked."""
+        the order of the calls. `guard` is asked again and again until the last byte is sent; when
+        it raises LeaseLost, no more of the command goes out, and nothing is stored. Raises also
+        ConnectionLost with `sent`, MessageRejected, Throttled, DestinationFull, RouteBlocked."""
 
     async def tail(
         self, folder: str, from_uid: int, *, before: int | None = None, newest: int | None = None

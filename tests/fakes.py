@@ -266,9 +266,18 @@ class FakeSinkSession:
         copies = self._outlook.folders.setdefault(folder, [])
         return Mailbox(self._outlook.uidvalidity, self._outlook.uidnext.setdefault(folder, 1), len(copies))
 
-    async def append(self, folder: str, body: bytes, internaldate: str, *, seen: bool) -> Appended:
+    async def append(
+        self,
+        folder: str,
+        body: bytes,
+        internaldate: str,
+        *,
+        seen: bool,
+        guard: Callable[[], object] = lambda: None,
+    ) -> Appended:
         outlook = self._outlook
         await self._turn()
+        guard()
         outlook.appends += 1
         outlook.in_flight += 1
         outlook.most_in_flight = max(outlook.most_in_flight, outlook.in_flight)

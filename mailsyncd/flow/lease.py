@@ -118,6 +118,7 @@ class Tenancy:
             renewed = replace(lease, beat=lease.beat + 1, renewed_at=self._clock.now())
             try:
                 if not await self._store.put_lease(self._destination, renewed, expected=lease):
+                    self._trusted_until = float("-inf")  # what is in flight is not to go on, either
                     raise LeaseLost(f"another daemon has taken over {self._destination}")
             except StateUnavailable as error:
                 self.require()

@@ -158,7 +158,11 @@ class Writer:
         self._tenancy.require()
         try:
             return await session.append(
-                ref.route.folder, message.body, ref.listing.internaldate, seen=ref.route.mark_seen
+                ref.route.folder,
+                message.body,
+                ref.listing.internaldate,
+                seen=ref.route.mark_seen,
+                guard=self._tenancy.require,
             )
         except ConnectionLost as lost:
             if lost.sent is Sent.NOTHING:

@@ -18,10 +18,13 @@ MOST_UNASKED = 1_000_000  # responses since the last answer that no command had 
 
 @dataclass(frozen=True, slots=True)
 class Literal:
-    """An argument sent as a literal. `synchronising`: wait for the server's `+` first."""
+    """An argument sent as a literal. `synchronising`: wait for the server's `+` first. `guard` is
+    asked right before the command's first byte goes out, and before the last byte and every chunk
+    of the literal; it raises LeaseLost to have the command given up."""
 
     octets: bytes = field(repr=False)
     synchronising: bool = True
+    guard: Callable[[], object] = lambda: None
 
 
 Argument = str | Literal

@@ -24,21 +24,32 @@ async def dial(endpoint: Endpoint, *, max_literal: int) -> Connection:
     ca_file. Over TLS nothing is sent before the server's certificate was verified."""
     where = f"{endpoint.host}:{endpoint.port}"
     context = tls_context(endpoint)
+    connection = Connection(where, max_literal=max_literal)
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT):
-            transport, connection = await asyncio.get_running_loop().create_connection(
-                lambda: Connection(where, max_literal=max_literal),
-                endpoint.host,
-                endpoint.port,
-                ssl=context,
-                happy_eyeballs_delay=SECOND_ADDRESS_AFTER,
-            )
+            await _connect(endpoint, context, connection)
     except (OSError, TimeoutError) as error:
         raise unreachable(where, error) from error
-    if (sock := transport.get_extra_info("socket")) is not None:
-        tune(sock)
     await _greeted(connection)
     return connection
+
+
+async def _connect(endpoint: Endpoint, context: ssl.SSLContext | None, connection: Connection) -> None:
+    """TCP, then TLS on top of it: asyncio hides the lower transport when it makes both in one go.
+    Until TLS stands, a protocol that hears nothing has the line: no byte from before it counts."""
+    loop = asyncio.get_running_loop()
+    below, _ = await loop.create_connection(
+        (lambda: connection) if context is None else asyncio.Protocol,
+        endpoint.host,
+        endpoint.port,
+        happy_eyeballs_delay=SECOND_ADDRESS_AFTER,
+    )
+    if (sock := below.get_extra_info("socket")) is not None:
+        tune(sock)
+    if context is not None:
+        above = await loop.start_tls(below, connection, context, server_hostname=endpoint.host)
+        assert above is not None  # noqa: S101 - only where the line was closed before, and that raises
+        connection.secured(above, below)
 
 
 async def _greeted(connection: Connection) -> None:

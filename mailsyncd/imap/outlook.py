@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from random import Random
 
@@ -104,7 +104,7 @@ class OutlookSession:
         )
         self._session = session
         self._connection = session.connection
-        self._early_limit = _early_limit(session) if early else 0
+        self._early_limit = _early_limit(session) if early else -1
         self._naming: Naming | None = None
         self._exists = 0
         self._gone = asyncio.Event()
@@ -174,14 +174,22 @@ class OutlookSession:
 
     # ------------------------------------------------------------------- append
 
-    async def append(self, folder: str, body: bytes, internaldate: str, *, seen: bool) -> Appended:
+    async def append(
+        self,
+        folder: str,
+        body: bytes,
+        internaldate: str,
+        *,
+        seen: bool,
+        guard: Callable[[], object] = lambda: None,
+    ) -> Appended:
         name = await self._name(folder)
         arguments: list[str | Literal] = [quoted(name)]
         if seen:
             arguments.append("(\\Seen)")
         if instant(internaldate) is not None:
             arguments.append(quoted(internaldate.strip().rjust(FULL_DATE)))
-        arguments.append(Literal(body, synchronising=len(body) > self._early_limit))
+        arguments.append(Literal(body, len(body) > self._early_limit, guard))
         timeout = APPEND_TIMEOUT + len(body) / 100_000
         reply = await self._connection.execute("APPEND", *arguments, timeout=timeout)
         if reply.status.kind != "OK":
@@ -244,7 +252,7 @@ def _early_limit(session: Session) -> int:
     """Bytes of a literal that need not wait for `+`."""
     if session.has("LITERAL+"):
         return 1 << 62
-    return LITERAL_MINUS if session.has("LITERAL-") else 0
+    return LITERAL_MINUS if session.has("LITERAL-") else -1
 
 
 def _exists_already(text: str) -> bool:

@@ -14,10 +14,11 @@ import re
 import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 
 from aioimaplib.aioimaplib import CONTROL_CHARS, NONAUTH, Commands
 
-from mailsyncd.errors import ConnectionLost, Sent
+from mailsyncd.errors import ConnectionLost, LeaseLost, Sent
 from mailsyncd.imap.commands import (
     COMMAND_TIMEOUT,
     NOTHING,
@@ -29,6 +30,7 @@ from mailsyncd.imap.commands import (
     Unasked,
     Wish,
 )
+from mailsyncd.imap.outlet import Outlet
 from mailsyncd.imap.responses import (
     HostileInput,
     LiteralTooLarge,
@@ -40,7 +42,6 @@ from mailsyncd.imap.responses import (
 from mailsyncd.steps import Step, reached
 
 CLOSE_TIMEOUT = 5.0  # seconds for LOGOUT
-CHUNK = 64 * 1024  # bytes of a literal handed to the transport at once
 MOST_CHALLENGES = 5  # in one AUTHENTICATE
 
 Hearer = Callable[[int | None, str, Response], None]
@@ -65,11 +66,9 @@ class Connection(asyncio.Protocol):
         self.state: str = NONAUTH
         self.allowed: frozenset[str] | None = None
         self._reader = ResponseReader(max_literal=max_literal)
-        self._transport: asyncio.Transport | None = None
+        self._out = Outlet()
         self._commands: dict[bytes, Command] = {}
         self._sending = asyncio.Lock()
-        self._writable = asyncio.Event()
-        self._writable.set()
         self._ended = asyncio.Event()
         self._idle: Command | None = None
         self._prefix = secrets.token_hex(3).upper().encode()
@@ -83,7 +82,11 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - create_connection makes no other
-        self._transport = transport
+        self._out.attach(transport)
+
+    def secured(self, transport: asyncio.Transport, below: asyncio.WriteTransport) -> None:
+        """Made, over TLS; `below` is the transport that carries its records."""
+        self._out.attach(transport, below)
 
     def data_received(self, data: bytes) -> None:
         self._pulse.last_byte = self._loop.time()
@@ -102,10 +105,10 @@ class Connection(asyncio.Protocol):
         self._ended.set()
 
     def pause_writing(self) -> None:
-        self._writable.clear()
+        self._out.pause()
 
     def resume_writing(self) -> None:
-        self._writable.set()
+        self._out.resume()
 
     # ------------------------------------------------------------------- ending
 
@@ -115,11 +118,9 @@ class Connection(asyncio.Protocol):
             return
         self.why_lost = f"{self.where}: {why}"
         self._idle = None
-        self._writable.set()
+        self._out.close()
         if self._watch is not None:
             self._watch.cancel()
-        if self._transport is not None:
-            self._transport.abort()
         if not self.greeting.done():
             self.greeting.set_exception(self.lost())
             self.greeting.exception()
@@ -246,10 +247,13 @@ class Connection(asyncio.Protocol):
         when the server has refused it before that."""
         self._check(name, arguments)
         async with self._sending:
+            for one in arguments:
+                if isinstance(one, Literal):
+                    one.guard()
             command = self._register(name, wish)
             try:
                 await self._write_command(command, arguments)
-            except asyncio.CancelledError:
+            except (asyncio.CancelledError, LeaseLost):
                 self.fail(f"{name} was cancelled half-way")
                 raise
             command.since, command.timeout = self._loop.time(), timeout
@@ -274,7 +278,9 @@ class Connection(asyncio.Protocol):
         self._check(name, arguments)
         command = self._register(name, wish)
         command.continuation = self._loop.create_future()
-        self._write(b" ".join((command.tag, name.encode(), *(one.encode() for one in arguments))) + b"\r\n")
+        self._out.write(
+            b" ".join((command.tag, name.encode(), *(one.encode() for one in arguments))) + b"\r\n"
+        )
         try:
             for _ in range(MOST_CHALLENGES):
                 await asyncio.wait([command.continuation])
@@ -282,7 +288,7 @@ class Connection(asyncio.Protocol):
                     break
                 challenge = command.continuation.result()
                 command.continuation = self._loop.create_future()
-                self._write(answers(challenge) + b"\r\n")
+                self._out.write(answers(challenge) + b"\r\n")
             else:
                 self.fail(f"the server does not come to an end with {name}")
         except asyncio.CancelledError:
@@ -321,7 +327,7 @@ class Connection(asyncio.Protocol):
                 out += b" " + argument.encode("utf-8")
                 continue
             out += b" {%d%s}\r\n" % (len(argument.octets), b"" if argument.synchronising else b"+")
-            self._write(out)
+            self._out.write(out)
             out = b""
             reached(Step.APPEND_LINE)
             if argument.synchronising and not await self._may_go_on(command):
@@ -329,9 +335,12 @@ class Connection(asyncio.Protocol):
             if argument.synchronising and command.answer.done():
                 self.fail(f"{command.name} was answered before it was complete")  # who counts what?
                 return
-            await self._write_literal(command, argument)
+            if argument.synchronising:
+                reached(Step.CONTINUED)
+            reached(Step.LITERAL_BEGUN)
+            await self._out.write_literal(command, argument, partial(self._go_on, command, argument))
             reached(Step.LITERAL_SENT)
-        self._write(out + b"\r\n")
+        self._out.write(out + b"\r\n")
         if command.sent is Sent.EVERYTHING:
             reached(Step.APPEND_SENT)
 
@@ -343,27 +352,12 @@ class Connection(asyncio.Protocol):
         await asyncio.wait([command.continuation])
         return not command.continuation.cancelled() and command.continuation.exception() is None
 
-    async def _write_literal(self, command: Command, literal: Literal) -> None:
-        """In chunks, as fast as the line takes them; to its end even if the server has refused it
-        meanwhile, for it counts the bytes."""
-        octets = memoryview(literal.octets)
-        if literal.synchronising:
-            reached(Step.CONTINUED)
-        reached(Step.LITERAL_BEGUN)
-        for start in range(0, max(len(octets), 1), CHUNK):
-            if start <= len(octets) // 2 < start + CHUNK:
-                reached(Step.LITERAL_HALF)
-            await self._writable.wait()
-            if self.why_lost is not None:
-                raise self.lost(command.sent)
-            command.since = self._loop.time()
-            if start + CHUNK >= len(octets):
-                command.sent = Sent.EVERYTHING
-            self._write(octets[start : start + CHUNK])
-
-    def _write(self, octets: bytes | memoryview) -> None:
-        if self._transport is not None and self.why_lost is None:
-            self._transport.write(octets)
+    def _go_on(self, command: Command, literal: Literal) -> None:
+        """Raise if no more may be sent of a command under way."""
+        if self.why_lost is not None:
+            raise self.lost(command.sent)
+        literal.guard()
+        command.since = self._loop.time()
 
     @property
     def idling(self) -> bool:
@@ -380,7 +374,7 @@ class Connection(asyncio.Protocol):
             if self._idle is not None:
                 return True
             command = self._register("IDLE", NOTHING)
-            self._write(command.tag + b" IDLE\r\n")
+            self._out.write(command.tag + b" IDLE\r\n")
             try:
                 return await self._may_go_on(command)
             except asyncio.CancelledError:
@@ -389,7 +383,7 @@ class Connection(asyncio.Protocol):
 
     async def end_idle(self) -> None:
         async with self._sending:
-            self._write(self._done())
+            self._out.write(self._done())
 
     def _done(self) -> bytes:
         if self._idle is None:

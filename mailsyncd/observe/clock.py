@@ -9,8 +9,14 @@ import time
 class SystemClock:
     """The Clock that a running daemon uses."""
 
+    # A lease, or an access token, runs out while this machine is suspended: other machines' clocks
+    # go on. CLOCK_MONOTONIC stands still then, on Linux, and would have us trust it on waking up.
+    # asyncio's timers stand still with it. Sleeps may so come to last longer, which no decision
+    # relies on: whoever wakes up asks monotonic().
+    _MONOTONIC = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
     def monotonic(self) -> float:
-        return time.monotonic()
+        return time.clock_gettime(self._MONOTONIC)
 
     def now(self) -> float:
         return time.time()

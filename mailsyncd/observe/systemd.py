@@ -6,23 +6,25 @@ Does nothing where no NOTIFY_SOCKET was given.
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from os import getpid
-
-from mailsyncd.ports import Clock
 
 
 class Notifier:
     """Sends datagrams to the service manager. A failure to send is never an error of ours."""
 
-    def __init__(self, address: str | None, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self, address: str | None, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
         self._address = _socket_address(address or "")
 
     @classmethod
-    def from_environment(cls, environ: Mapping[str, str], clock: Clock) -> Notifier:
-        return cls(environ.get("NOTIFY_SOCKET"), clock)
+    def from_environment(
+        cls, environ: Mapping[str, str], monotonic: Callable[[], float] = time.monotonic
+    ) -> Notifier:
+        """`monotonic` is CLOCK_MONOTONIC, by which systemd goes: not the daemon's own clock."""
+        return cls(environ.get("NOTIFY_SOCKET"), monotonic)
 
     def ready(self, status: str = "") -> None:
         """Start-up, or a reload, is complete."""
@@ -30,7 +32,7 @@ class Notifier:
 
     def reloading(self) -> None:
         """A reload has begun; ready() ends it. systemd wants to know when (Type=notify-reload)."""
-        self._send("RELOADING=1", f"MONOTONIC_USEC={int(self._clock.monotonic() * 1_000_000)}")
+        self._send("RELOADING=1", f"MONOTONIC_USEC={int(self._monotonic() * 1_000_000)}")
 
     def stopping(self, status: str = "") -> None:
         self._send("STOPPING=1", *_status(status))

@@ -9,24 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from mailsyncd.observe.clock import SystemClock
 from mailsyncd.observe.systemd import Notifier, watchdog_interval
 
 
-class At:
-    """A clock that shows one time."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-
-    def monotonic(self) -> float:
-        return self._seconds
-
-    def now(self) -> float:
-        raise AssertionError("systemd wants the monotonic clock")
-
-    async def sleep(self, seconds: float) -> None:
-        raise AssertionError("nothing here waits")
+def midnight() -> float:
+    return 0.0
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -44,7 +31,7 @@ def heard(line: socket.socket) -> list[str]:
 
 def test_a_life_as_systemd_hears_it(manager: tuple[socket.socket, str]) -> None:
     line, name = manager
-    notifier = Notifier.from_environment({"NOTIFY_SOCKET": name}, At(12.345678))
+    notifier = Notifier.from_environment({"NOTIFY_SOCKET": name}, lambda: 12.345678)
     notifier.status("connecting")
     assert heard(line) == ["STATUS=connecting"]
     notifier.ready("2 routes watched")
@@ -61,21 +48,21 @@ def test_a_life_as_systemd_hears_it(manager: tuple[socket.socket, str]) -> None:
 
 def test_a_status_is_one_line_and_no_other_assignment(manager: tuple[socket.socket, str]) -> None:
     line, name = manager
-    Notifier(name, At(0)).status("waiting\nREADY=1\n\tfor ever")
+    Notifier(name, midnight).status("waiting\nREADY=1\n\tfor ever")
     assert heard(line) == ["STATUS=waiting READY=1 for ever"]
 
 
 def test_an_empty_status_sends_nothing(manager: tuple[socket.socket, str]) -> None:
     line, name = manager
     line.setblocking(False)
-    Notifier(name, At(0)).status(" \n")
+    Notifier(name, midnight).status(" \n")
     with pytest.raises(BlockingIOError):
         line.recv(1)
 
 
 def test_a_manager_that_does_not_listen_holds_nobody_up(manager: tuple[socket.socket, str]) -> None:
     line, name = manager
-    notifier = Notifier(name, At(0))
+    notifier = Notifier(name, midnight)
     for _ in range(2000):
         notifier.watchdog()
     assert heard(line) == ["WATCHDOG=1"]
@@ -86,7 +73,7 @@ def test_a_manager_that_does_not_listen_holds_nobody_up(manager: tuple[socket.so
 )
 def test_without_a_manager_nothing_happens(address: str | None) -> None:
     environ = {} if address is None else {"NOTIFY_SOCKET": address}
-    Notifier.from_environment(environ, SystemClock()).ready("up")
+    Notifier.from_environment(environ).ready("up")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,90 @@
+"""Two daemons on one state: one copies, the other waits; and a frozen one that wakes up too late
+finds itself shut out (I3)."""
+
+from __future__ import annotations
+
+import secrets
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from bed import Bed, Daemon, Route, until
+from corpus import varied
+from mailboxes import SAME, Comparison
+
+from mailsyncd.sim.corpus import Mail
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "contract" / "state"))
+from engines import moto
+
+pytestmark = pytest.mark.real
+ANN = Route("src1", "Gmail/src1")
+LEASE = 10.0  # seconds, the shortest there is
+
+
+@contextmanager
+def pair(bed: Bed) -> Iterator[tuple[Bed, Bed]]:
+    """Two directories with a configuration each, and one table. Not one file: whoever is frozen in
+    the middle of a transaction would keep that locked."""
+    other = bed.directory.parent / "other"
+    other.mkdir()
+    bed.environ |= {"AWS_ACCESS_KEY_ID": "T" + secrets.token_hex(4), "AWS_SECRET_ACCESS_KEY": "x"}
+    with moto() as url:
+        state = f'backend = "dynamodb"\nregion = "us-west-2"\nendpoint_url = "{url}"\nlease = "{LEASE:.0f}s"'
+        beds = (bed, replace(bed, directory=other))
+        for one in beds:
+            one.configure(ANN, state=state, daemon='settle_window = "1s"')
+        assert bed.cli("state", "init", "--config", "config.toml").returncode == 0
+        yield beds
+
+
+def same(bed: Bed) -> bool:
+    return Comparison.of(bed.sent("src1"), bed.copies("Gmail/src1")) == SAME
+
+
+def copied(*daemons: Daemon) -> int:
+    return sum(len(daemon.events("message.copied")) for daemon in daemons)
+
+
+def test_the_second_waits_and_takes_over_at_once_when_the_first_is_stopped(bed: Bed) -> None:
+    bed.deliver("src1", varied(1, 60))
+    with pair(bed) as (first, second), first.daemon() as one, second.daemon() as two:
+        until(lambda: copied(one, two) >= 10)
+        writing, waiting = (one, two) if copied(one) else (two, one)
+        waiting.await_event("writer.standby")
+        assert copied(waiting) == 0
+        assert writing.stop() == 0
+        until(lambda: copied(one, two) == 60, LEASE - 1)
+        assert waiting.stop() == 0
+    assert same(bed)
+
+
+def large(count: int) -> Iterator[Mail]:
+    """So large that a daemon that is frozen at any moment is in the middle of one."""
+    for number in range(count):
+        body = b"%d and a line to fill it\r\n" % number * 200_000
+        yield Mail(
+            b"Message-ID: <%d@large.example>\r\n\r\n" % number + body,
+            datetime(2024, 7, 1, tzinfo=UTC) + timedelta(hours=number),
+        )
+
+
+def test_a_frozen_daemon_is_replaced_and_writes_nothing_when_it_wakes_up(bed: Bed) -> None:
+    bed.deliver("src1", large(12))
+    with pair(bed) as (first, second), first.daemon() as frozen:
+        until(lambda: bed.count("Gmail/src1") >= 2)
+        frozen.process.send_signal(signal.SIGSTOP)
+        with second.daemon() as heir:
+            until(lambda: bed.count("Gmail/src1") >= 12)
+            frozen.process.send_signal(signal.SIGCONT)
+            frozen.await_event("writer.standby")
+            bed.deliver("src1", varied(3, 3))
+            until(lambda: copied(heir) >= 3 and bed.count("Gmail/src1") >= 15)
+            assert frozen.stop() == 0
+            assert heir.stop() == 0
+    assert same(bed)
