@@ -137,13 +137,19 @@ class MessageRef:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A reference with its bytes. Never a parsed message (I5)."""
+    """A reference with its bytes. Never a parsed message (I5).
+
+    `body`, `message_id` and `digest` are those of what is sent; `sha256` and `size` are the source
+    message's. They differ only by the named `repairs`.
+    """
 
     ref: MessageRef
     body: bytes = field(repr=False)
     sha256: str
     message_id: str | None = field(repr=False)
     digest: str
+    size: int
+    repairs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +199,8 @@ class Record:
     `dest_uidvalidity` and `dest_uidnext` are the target folder's from before the APPEND;
     `dest_uid` is the copy's UID where it is known. `same_as` names the (uidvalidity, uid) of
     the record that stands for the same message, when this one was skipped as already copied.
-    `expires_at` is the ttl, on settled records only (I7).
+    `expires_at` is the ttl, on settled records only (I7). `repairs` names the rules by which what
+    was sent differs from the source message, whose `sha256` and `size` these are.
     """
 
     uidvalidity: int
@@ -213,11 +220,18 @@ class Record:
     copied_at: float | None = None
     expires_at: int | None = None
     same_as: tuple[int, int] | None = None
+    repairs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A message set aside: FAIL#<uidvalidity>#<uid>. `error` is one sentence, free of secrets."""
+    """A message set aside: FAIL#<uidvalidity>#<uid>. `error` is one sentence, free of secrets.
+
+    `retry_count` counts the later tries, after those that led to its being set aside.
+    `next_attempt_at` is None when only a person will have it tried again. `dest_uidvalidity` and
+    `dest_uidnext` are the folder's from before the first APPEND, if it came to one: a copy that
+    turned up all the same would lie from there on.
+    """
 
     uidvalidity: int
     uid: int
@@ -229,6 +243,8 @@ class Failure:
     size: int = 0
     resolved: bool = False
     expires_at: int | None = None
+    dest_uidvalidity: int | None = None
+    dest_uidnext: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone
 from random import Random
 
+from mailsyncd.errors import FailureKind
 from mailsyncd.model import (
     Health,
     Listing,
@@ -110,6 +111,25 @@ def backoff(rng: Random, first: float = 1.0, cap: float = 300.0) -> Iterator[flo
     while True:
         yield rng.uniform(first / 2, ceiling)
         ceiling = min(ceiling * 2, cap)
+
+
+# ------------------------------------------------------------------ failures
+
+HOUR = 3600.0
+QUICK_TRIES = 3  # refusals in a row, before a message is set aside
+# When a message that was set aside is tried again by itself: seconds since the time before. What
+# depends on the destination's limits, or is gone, would only fail again.
+RETRY_DELAYS: dict[FailureKind, tuple[float, ...]] = {
+    FailureKind.REJECTED: (1 * HOUR, 6 * HOUR, 24 * HOUR),
+    FailureKind.SOURCE_UNREADABLE: (1 * HOUR, 3 * HOUR, 8 * HOUR, 12 * HOUR),
+}
+
+
+def next_attempt(kind: FailureKind, retry_count: int, now: float) -> float | None:
+    """When a message that failed just now is to be tried again, after so many later tries; None
+    when only a person will have it tried again."""
+    delays = RETRY_DELAYS.get(kind, ())
+    return now + delays[retry_count] if retry_count < len(delays) else None
 
 
 # ----------------------------------------------------- where a route begins

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from mailsyncd.model import Lane, Listing, Record, Status, Via, Watermark
+from mailsyncd.flow.failures import OpenFailures
+from mailsyncd.model import Failure, Lane, Listing, Record, Status, Via, Watermark
 from mailsyncd.policy import Twins
 
 
@@ -37,7 +38,8 @@ class Progress:
 
     `listed_to`: no message at or below it is unknown to us. `stored` is the watermark in the
     state store. `todo` holds what was listed and is not yet on the queue, so that a listing
-    which is cut short goes on where it was; `filled` wakes who waits for it.
+    which is cut short goes on where it was; `filled` wakes who waits for it. `failures` are
+    those that may be tried again: settled all the same.
     """
 
     stored: Watermark
@@ -47,15 +49,27 @@ class Progress:
     filled: dict[Lane, asyncio.Event] = field(
         default_factory=lambda: {lane: asyncio.Event() for lane in Lane}
     )
+    failures: OpenFailures = field(default_factory=OpenFailures)
     _known: dict[int, Status] = field(default_factory=dict)
     _open: dict[int, float] = field(default_factory=dict)
     _heap: list[int] = field(default_factory=list)
 
     @classmethod
-    def load(cls, watermark: Watermark, records: Iterable[Record], twins: Twins | None) -> Progress:
-        """From what the state store has above the watermark."""
-        known = {record.uid: record.status for record in records if record.uid > watermark.last_uid}
-        return cls(watermark, watermark.last_uid, twins, _known=known)
+    def load(
+        cls,
+        watermark: Watermark,
+        records: Iterable[Record],
+        failures: Sequence[Failure],
+        twins: Twins | None,
+    ) -> Progress:
+        """From what the state store has. A message that failed before it was claimed has no record,
+        but is settled as well."""
+        known = {one.uid: Status.FAILED for one in failures if one.uidvalidity == watermark.uidvalidity}
+        known |= {record.uid: record.status for record in records}
+        known = {uid: status for uid, status in known.items() if uid > watermark.last_uid}
+        progress = cls(watermark, watermark.last_uid, twins, _known=known)
+        progress.failures.take(failures, watermark.uidvalidity)
+        return progress
 
     @property
     def uidvalidity(self) -> int:
@@ -98,6 +112,7 @@ class Progress:
 
     def settle(self, uid: int) -> None:
         """Done, skipped, or recorded as a failure."""
+        self.failures.under_way.discard(uid)
         if self._open.pop(uid, None) is None and uid > self.listed_to:
             self._known[uid] = Status.DONE
 

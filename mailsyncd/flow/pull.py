@@ -34,7 +34,7 @@ class Puller:
     def __init__(
         self, route: Route, queue: RefQueue, ready: ReadyQueue, clock: Clock, *, max_size: int
     ) -> None:
-        self._route = route
+        self.route = route
         self._queue = queue
         self._ready = ready
         self._clock = clock
@@ -59,11 +59,11 @@ class Puller:
 
     def _is_plain(self, progress: Progress) -> bool:
         """Whether everything past what is listed is wanted, so that no SEARCH is needed."""
-        return self._route.filter is None and progress.listed_to + 1 >= progress.stored.backlog_until
+        return self.route.filter is None and progress.listed_to + 1 >= progress.stored.backlog_until
 
     async def _search(self, session: SourceSession, progress: Progress) -> list[int]:
         """UIDs past what is listed; below `backlog_until` only those of the wanted days."""
-        start, since, raw = progress.listed_to, search_since(progress.stored), self._route.filter
+        start, since, raw = progress.listed_to, search_since(progress.stored), self.route.filter
         border = progress.stored.backlog_until
         if since is None or start + 1 >= border:
             return await session.search(start, raw=raw)
@@ -99,14 +99,19 @@ class Puller:
         self, sighting: Sighting, listing: Listing | None, lane: Lane, progress: Progress
     ) -> None:
         described = listing or Listing(sighting.uid, 0, "")
-        ref = MessageRef(self._route, progress.uidvalidity, described, lane, sighting.via, sighting.seen_mono)
-        if listing is None:
+        ref = MessageRef(self.route, progress.uidvalidity, described, lane, sighting.via, sighting.seen_mono)
+        if listing is not None and not wanted(listing, progress.stored):
+            progress.settle(listing.uid)
+        else:
+            await self.refer(ref, present=listing is not None)
+
+    async def refer(self, ref: MessageRef, *, present: bool) -> None:
+        """Put a reference on the queue; or to the writer at once, if it can't or won't be read."""
+        if not present:
             error = "listed by the source, then gone before it could be read"
             self._ready.put(Ready(Setback(ref, FailureKind.VANISHED, error)))
-        elif not wanted(listing, progress.stored):
-            progress.settle(listing.uid)
-        elif listing.size > self._max_size:
-            error = f"{listing.size:,} bytes; the limit of this destination is {self._max_size:,}"
+        elif ref.listing.size > self._max_size:
+            error = f"{ref.listing.size:,} bytes; the limit of this destination is {self._max_size:,}"
             self._ready.put(Ready(Setback(ref, FailureKind.OVERSIZE, error)))
         else:
             await self._queue.put(ref)

@@ -6,29 +6,24 @@ setback, to be recorded as a failure. Neither holds up the writer.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 
 from mailsyncd.errors import FailureKind, MessageRejected
+from mailsyncd.flow.preflight import Preflight
 from mailsyncd.flow.queue import RefQueue
 from mailsyncd.flow.ready import Ready, ReadyQueue, Setback
-from mailsyncd.model import Message, MessageRef
-from mailsyncd.policy import fingerprint
+from mailsyncd.model import MessageRef
+from mailsyncd.policy import QUICK_TRIES
 from mailsyncd.ports import SourceSession
 from mailsyncd.steps import Step, reached
 
 BATCH_COUNT = 50
 BATCH_BYTES = 2 * 1024 * 1024
-READ_ATTEMPTS = 3
 
 
-def message_of(ref: MessageRef, body: bytes) -> Message:
-    """A reference with its bytes, hashed and fingerprinted once."""
-    mark = fingerprint(body)
-    return Message(ref, body, hashlib.sha256(body).hexdigest(), mark.message_id, mark.digest)
-
-
-async def read_ahead(session: SourceSession, route: str, queue: RefQueue, ready: ReadyQueue) -> None:
+async def read_ahead(
+    session: SourceSession, route: str, queue: RefQueue, ready: ReadyQueue, preflight: Preflight
+) -> None:
     """Serve one route over its session until the session ends. Returns when the queue closes."""
     while refs := await queue.take(route, count=BATCH_COUNT, size=BATCH_BYTES):
         left = {ref.uid: ref for ref in refs}
@@ -39,13 +34,17 @@ async def read_ahead(session: SourceSession, route: str, queue: RefQueue, ready:
             suspects = [[uid] for uid, ref in left.items() if ref.attempts]
             for batch in [[uid for uid, ref in left.items() if not ref.attempts], *suspects]:
                 if batch:
-                    await _read(session, batch, left, ready)
+                    await _read(session, batch, left, ready, preflight)
         finally:
             queue.put_back(left.values())
 
 
 async def _read(
-    session: SourceSession, batch: list[int], left: dict[int, MessageRef], ready: ReadyQueue
+    session: SourceSession,
+    batch: list[int],
+    left: dict[int, MessageRef],
+    ready: ReadyQueue,
+    preflight: Preflight,
 ) -> None:
     """Move what can be read, and what never can, from `left` to `ready`; the rest stays."""
     sizes = {uid: left[uid].listing.size for uid in batch}
@@ -54,7 +53,7 @@ async def _read(
         async for uid, body in session.read(batch):
             if uid in sizes:
                 reached(Step.FETCHED)
-                ready.put(Ready(message_of(left.pop(uid), body), sizes.pop(uid)))
+                ready.put(Ready(preflight.message(left.pop(uid), body), sizes.pop(uid)))
         for uid in sizes:
             gone = Setback(
                 left.pop(uid), FailureKind.VANISHED, "gone from the source before it could be read"
@@ -74,5 +73,5 @@ def _count_refusal(
     last time is set aside (A34)."""
     for uid in uids:
         left[uid] = replace(left[uid], attempts=left[uid].attempts + 1)
-    if len(uids) == 1 and left[uids[0]].attempts >= READ_ATTEMPTS:
+    if len(uids) == 1 and left[uids[0]].attempts >= QUICK_TRIES:
         ready.put(Ready(Setback(left.pop(uids[0]), refusal.kind, str(refusal))))

@@ -17,7 +17,7 @@ from uuid import uuid4
 
 import structlog
 
-from mailsyncd.errors import RouteBlocked
+from mailsyncd.errors import MessageRejected, RouteBlocked
 from mailsyncd.flow.gate import Gate
 from mailsyncd.model import (
     Claimant,
@@ -43,11 +43,13 @@ Key = tuple[str, int, int]  # MessageRef.key
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """A PENDING record to look for. Not found, it may be appended again from `settled_mono` on."""
+    """A PENDING record to look for. Not found, it may be appended again from `settled_mono` on, or
+    is set aside for its last `refusal`."""
 
     ref: MessageRef
     record: Record
     settled_mono: float
+    refusal: MessageRejected | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +81,13 @@ class Recovery:
         """The routes that write to this destination: a folder's tail may hold mail of any."""
         self._routes = tuple(routes)
 
-    def doubt(self, ref: MessageRef, record: Record, *, settle: bool) -> None:
+    def doubt(
+        self, ref: MessageRef, record: Record, *, settle: bool, refusal: MessageRejected | None = None
+    ) -> None:
         """Add one whose connection was lost just now, or (`settle` False) whose APPEND the server
         answered with a refusal: for that one a single look is enough."""
         wait = self._settle_window if settle else 0.0
-        self._doubts.append(Doubt(ref, record, self._clock.monotonic() + wait))
+        self._doubts.append(Doubt(ref, record, self._clock.monotonic() + wait, refusal))
         self._fresh = True
 
     async def inherit(self, route: Route, epoch: int, in_flight: Collection[Key]) -> None:

@@ -7,15 +7,18 @@ source ends here and is answered here: wait, and connect again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
 from random import Random
+from typing import Any
 from uuid import uuid4
 
 import structlog
 
 from mailsyncd.errors import AuthRejected, LeaseLost, RouteBlocked, StateUnavailable, Throttled, Transient
+from mailsyncd.flow.failures import Retries
 from mailsyncd.flow.gate import Gate
+from mailsyncd.flow.preflight import Preflight
 from mailsyncd.flow.progress import Progress, Tally
 from mailsyncd.flow.pull import Puller
 from mailsyncd.flow.queue import RefQueue
@@ -37,12 +40,13 @@ SETTLE_POLL = 0.05  # seconds between looks at what run-once still waits for
 
 @dataclass(frozen=True, slots=True)
 class RouteSettings:
-    """Seconds and bytes that a route's watch goes by."""
+    """Seconds and bytes that a route's watch goes by, and what the destination asks of its mail."""
 
     sweep_interval: float
     uidvalidity_window: float
     record_ttl: float
     max_message: int
+    preflight: Preflight = field(default_factory=Preflight)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,7 @@ class Watch:
         self._settings = settings
         self._timer = SweepTimer(belt.clock, settings.sweep_interval, belt.rng)
         self._puller = Puller(route, belt.queue, belt.ready, belt.clock, max_size=settings.max_message)
+        self._retries = Retries(route.key, self._puller, belt)
 
     # ------------------------------------------------------------ reconnecting
 
@@ -135,9 +140,7 @@ class Watch:
         log.info("route.connected", uidvalidity=progress.uidvalidity, exists=session.mailbox.exists)
         await first_of(
             self._rounds(session, progress),
-            self._puller.feed(session, progress, Lane.LIVE),
-            self._puller.feed(session, progress, Lane.OLD),
-            read_ahead(session, self.route.key, self._belt.queue, self._belt.ready),
+            *self._feeds(session, progress),
         )
 
     async def _serve_once(self, session: SourceSession) -> None:
@@ -145,10 +148,18 @@ class Watch:
         self._enter(RouteState.WATCHING)
         await first_of(
             self._settle_all(session, progress),
+            *self._feeds(session, progress),
+        )
+
+    def _feeds(self, session: SourceSession, progress: Progress) -> list[Coroutine[Any, Any, None]]:
+        """What brings messages to the writer over a session, each for ever."""
+        belt = self._belt
+        return [
             self._puller.feed(session, progress, Lane.LIVE),
             self._puller.feed(session, progress, Lane.OLD),
-            read_ahead(session, self.route.key, self._belt.queue, self._belt.ready),
-        )
+            self._retries.feed(session, progress.failures),
+            read_ahead(session, self.route.key, belt.queue, belt.ready, self._settings.preflight),
+        ]
 
     async def _rounds(self, session: SourceSession, progress: Progress) -> None:
         via = Via.START
@@ -173,11 +184,12 @@ class Watch:
                 raise Transient(f"no listing was finished within {timer.deadline:.0f} s") from None
             if via is not Via.PUSH:
                 timer.listed()
+                progress.failures.stirred.set()
                 log.info("sweep.finished", new=fresh, unsettled=progress.unsettled)
 
     async def _settle_all(self, session: SourceSession, progress: Progress) -> None:
         await self._list(session, progress, Via.SWEEP)
-        while progress.unsettled and not self.folder_trouble:
+        while (progress.unsettled or progress.failures.busy) and not self.folder_trouble:
             await self._belt.clock.sleep(SETTLE_POLL)
 
     # ------------------------------------------------------ where to go on from
@@ -191,12 +203,13 @@ class Watch:
         watermark = await self._watermark(mailbox)
         store, gate, key = self._belt.store, self._belt.gate, self.route.key
         records = await gate.call(lambda: store.records(key, mailbox.uidvalidity, watermark.last_uid))
+        failures = await gate.call(lambda: store.failures(key))
         twins = None
         if (old := watermark.rescan_of) is not None:
             before = await gate.call(lambda: store.records(key, old))
             twins = Twins(before, records)
         self._belt.queue.drop(key)
-        self.progress = Progress.load(watermark, records, twins)
+        self.progress = Progress.load(watermark, records, failures, twins)
         return self.progress
 
     async def _watermark(self, mailbox: Mailbox) -> Watermark:

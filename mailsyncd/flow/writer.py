@@ -27,14 +27,15 @@ from mailsyncd.errors import (
     Throttled,
     Transient,
 )
+from mailsyncd.flow.failures import Ledger
 from mailsyncd.flow.lease import Tenancy
 from mailsyncd.flow.ready import Ready, Setback
 from mailsyncd.flow.recover import Recovery, Verdict
+from mailsyncd.flow.repairs import advice
 from mailsyncd.flow.watch import Belt, Watch
 from mailsyncd.model import (
     Appended,
     Claimant,
-    Failure,
     Mailbox,
     Message,
     MessageRef,
@@ -42,13 +43,12 @@ from mailsyncd.model import (
     Status,
     Watermark,
 )
-from mailsyncd.policy import instant
+from mailsyncd.policy import QUICK_TRIES, instant
 from mailsyncd.ports import SinkSession
 from mailsyncd.steps import Step, reached
 
 log = structlog.get_logger()
 
-REJECTIONS = 3  # refusals by the destination, before a message is set aside
 FOLDER_RETRY = 60.0  # seconds between tries of a folder that can't be opened
 TWIN_RETRY = 5.0  # seconds until a message that is under way under another UID is tried again
 
@@ -81,6 +81,7 @@ class Writer:
         self._tenancy = tenancy
         self._recovery = recovery
         self._record_ttl = record_ttl
+        self._ledger = Ledger(belt, watches, record_ttl)
         self._folders: dict[str, Mailbox] = {}
         self._later: list[tuple[float, MessageRef]] = []
         self.in_flight: set[tuple[str, int, int]] = set()
@@ -100,7 +101,7 @@ class Writer:
         self.in_flight.add(item.ref.key)
         try:
             if isinstance(item, Setback):
-                await self._set_aside(item.ref, item.kind, item.error, item.ref.record)
+                await self._set_aside(item, item.ref.record)
             else:
                 await self._copy(session, item)
         except _InOtherHands:
@@ -119,6 +120,7 @@ class Writer:
         if record is not None:
             appended = await self._append(session, message, record)
             await self._finish(message.ref, record, appended)
+        await self._ledger.resolve(message.ref)
         self._advance(message.ref)
 
     async def _claim(self, session: SinkSession, message: Message) -> Record | None:
@@ -126,8 +128,10 @@ class Writer:
         ref, store = message.ref, self._belt.store
         epoch = self._tenancy.require()
         if ref.record is not None and ref.record.claimed_by.epoch == epoch:
-            return ref.record
+            return replace(ref.record, repairs=message.repairs)
         folder = await self._folder(session, ref)
+        before = self._ledger.before(ref)
+        again = before is not None and before.dest_uidnext is not None
         record = Record(
             ref.uidvalidity,
             ref.uid,
@@ -135,13 +139,14 @@ class Writer:
             claimed_by=Claimant(epoch, uuid4().hex),
             claimed_at=self._belt.clock.now(),
             sha256=message.sha256,
-            size=len(message.body),
+            size=message.size,
             internaldate=ref.listing.internaldate,
             digest=message.digest,
             message_id=message.message_id,
             gm_msgid=ref.listing.gm_msgid,
-            dest_uidvalidity=folder.uidvalidity,
-            dest_uidnext=folder.uidnext,
+            dest_uidvalidity=before.dest_uidvalidity if before and again else folder.uidvalidity,
+            dest_uidnext=before.dest_uidnext if before and again else folder.uidnext,
+            repairs=message.repairs,
         )
         if await self._is_twin(ref, record):
             return None
@@ -149,6 +154,10 @@ class Writer:
         refused = await self._belt.gate.call(lambda: store.claim(ref.route.key, record))
         if refused is None:
             reached(Step.CLAIMED)
+            if again:
+                # Refused before, and some servers store what they refuse, perhaps late: look first.
+                self._recovery.doubt(ref, record, settle=False)
+                raise _InOtherHands
             return record
         await self._refused(ref, record, refused.by)
         return None
@@ -171,7 +180,7 @@ class Writer:
             self._recovery.doubt(ref, record, settle=True)
             raise _InOtherHands from lost
         except MessageRejected as refusal:
-            await self._rejected(ref, record, refusal)
+            await self._rejected(message, record, refusal)
             raise _InOtherHands from refusal
         except RouteBlocked as blocked:
             # The folder is gone: open() will make it anew, or say that it may not.
@@ -308,28 +317,22 @@ class Writer:
 
     # ------------------------------------------------------------------ setbacks
 
-    async def _rejected(self, ref: MessageRef, record: Record, refusal: MessageRejected) -> None:
-        """Try again, after a look whether it was stored all the same; then set it aside."""
-        attempts = ref.attempts + 1
-        if refusal.kind is FailureKind.REJECTED and attempts < REJECTIONS:
-            log.warning("message.refused", uid=ref.uid, attempts=attempts, error=str(refusal))
-            self._recovery.doubt(replace(ref, attempts=attempts), record, settle=False)
+    async def _rejected(self, message: Message, record: Record, refusal: MessageRejected) -> None:
+        """Look whether it was stored all the same, then try again, or set it aside."""
+        ref = replace(message.ref, attempts=message.ref.attempts + 1)
+        last = refusal.kind is not FailureKind.REJECTED or ref.attempts >= QUICK_TRIES
+        if last:
+            help_ = advice(message.body, refusal.kind)
+            final = MessageRejected(f"{refusal}; {help_}" if help_ else str(refusal), refusal.kind)
+            self._recovery.doubt(ref, record, settle=False, refusal=final)
         else:
-            await self._set_aside(replace(ref, attempts=attempts), refusal.kind, str(refusal), record)
+            log.warning("message.refused", uid=ref.uid, attempts=ref.attempts, error=str(refusal))
+            self._recovery.doubt(ref, record, settle=False)
 
-    async def _set_aside(
-        self, ref: MessageRef, kind: FailureKind, error: str, claimed: Record | None
-    ) -> None:
+    async def _set_aside(self, setback: Setback, claimed: Record | None) -> None:
         self._tenancy.require()
-        now, size = self._belt.clock.now(), ref.listing.size
-        failure = Failure(ref.uidvalidity, ref.uid, kind, error, ref.attempts, now, size=size)
-        reached(Step.FAILURE_SEEN)
-        await self._belt.gate.call(lambda: self._belt.store.fail(ref.route.key, failure, claimed))
-        reached(Step.FAILURE_WRITTEN)
-        log.error("message.failed", uid=ref.uid, kind=kind.value, error=error, size=size)
-        if watch := self._watches.get(ref.route.key):
-            watch.tally.failed += 1
-        self._advance(ref)
+        await self._ledger.set_aside(setback, claimed)
+        self._advance(setback.ref)
 
     # --------------------------------------------------------- recovery, and later
 
@@ -342,7 +345,10 @@ class Writer:
         ref, record = verdict.doubt.ref, verdict.doubt.record
         if verdict.found is not None:
             await self._finish(ref, record, Appended(verdict.uidvalidity, verdict.found))
+            await self._ledger.resolve(ref)
             self._advance(ref)
+        elif (refusal := verdict.doubt.refusal) is not None:
+            await self._set_aside(Setback(ref, refusal.kind, str(refusal)), record)
         else:
             self._belt.queue.put_back([replace(ref, record=record)])
 
@@ -368,4 +374,5 @@ class Writer:
             ms_since_received=None if received is None else round((self._belt.clock.now() - received) * 1000),
             ms_since_seen=round((self._belt.clock.monotonic() - ref.seen_mono) * 1000, 1),
             via=ref.via.value,
+            **({"repairs": list(done.repairs)} if done.repairs else {}),
         )

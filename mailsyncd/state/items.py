@@ -63,6 +63,7 @@ def record_item(record: Record) -> Item:
         copied_at=record.copied_at,
         ttl=record.expires_at,
         same_as=f"{record.same_as[0]}/{record.same_as[1]}" if record.same_as else None,
+        repairs=",".join(record.repairs) or None,
     )
 
 
@@ -86,6 +87,7 @@ def record_of(item: Mapping[str, Any]) -> Record:
         copied_at=None if item.get("copied_at") is None else float(item["copied_at"]),
         expires_at=_integer(item.get("ttl")),
         same_as=(int(same[0]), int(same[2])) if same else None,
+        repairs=tuple(filter(None, str(item.get("repairs", "")).split(","))),
     )
 
 
@@ -141,6 +143,8 @@ def failure_item(failure: Failure) -> Item:
         size=failure.size,
         resolved=failure.resolved,
         ttl=failure.expires_at,
+        dest_uidvalidity=failure.dest_uidvalidity,
+        dest_uidnext=failure.dest_uidnext,
     )
 
 
@@ -156,6 +160,8 @@ def failure_of(item: Mapping[str, Any]) -> Failure:
         int(item.get("size", 0)),
         bool(item.get("resolved", False)),
         _integer(item.get("ttl")),
+        _integer(item.get("dest_uidvalidity")),
+        _integer(item.get("dest_uidnext")),
     )
 
 

@@ -122,7 +122,7 @@ def test_a_key_that_names_a_secret_hides_its_value(stream: io.StringIO, key: str
 def test_our_own_nouns_may_be_logged_by_mistake(stream: io.StringIO) -> None:
     account = Account("me@example.org", AuthKind.PASSWORD, Secret("canary"), refresh_token=Secret("canary"))
     ref = MessageRef(Route("a@b", "c@d", "F"), 1, Listed(1, 2, "17-Jul-2019 09:40:08 +0000"))
-    message = Message(ref, b"Subject: canary", "0" * 64, "<canary@id>", "d")
+    message = Message(ref, b"Subject: canary", "0" * 64, "<canary@id>", "d", 15)
     structlog.get_logger().info("e", account=account, message=message, secret_less=Secret("canary"))
     structlog.get_logger().info("e", a=Secret("canary"), b=[Secret("canary")], body=b"canary")
     assert "canary" not in stream.getvalue()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
@@ -36,6 +37,7 @@ RECORDS = st.builds(
     copied_at=st.none() | TIMES,
     expires_at=st.none() | st.integers(0, 2**40),
     same_as=st.none() | st.tuples(UIDS, UIDS),
+    repairs=st.lists(st.from_regex(r"[a-z_]+", fullmatch=True), max_size=3).map(tuple),
 )
 FAILURES = st.builds(
     Failure,
@@ -49,6 +51,8 @@ FAILURES = st.builds(
     size=st.integers(0, 2**40),
     resolved=st.booleans(),
     expires_at=st.none() | st.integers(0, 2**40),
+    dest_uidvalidity=st.none() | UIDS,
+    dest_uidnext=st.none() | UIDS,
 )
 WATERMARKS = st.builds(
     Watermark,
@@ -97,6 +101,14 @@ def test_a_watermark_from_before_the_target_folder_was_noted_still_loads() -> No
 def test_a_lease_comes_back_as_it_was(lease: Lease) -> None:
     for kept in through_both(items.lease_item(lease)):
         assert items.lease_of(kept) == lease
+
+
+@given(RECORDS, FAILURES)
+def test_what_was_written_before_there_were_repairs_still_loads(record: Record, failure: Failure) -> None:
+    old = {key: value for key, value in items.record_item(record).items() if key != "repairs"}
+    assert items.record_of(old) == replace(record, repairs=())
+    old = {key: value for key, value in items.failure_item(failure).items() if not key.startswith("dest_")}
+    assert items.failure_of(old) == replace(failure, dest_uidvalidity=None, dest_uidnext=None)
 
 
 @given(st.tuples(UIDS, UIDS), st.tuples(UIDS, UIDS))
