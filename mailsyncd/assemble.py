@@ -26,8 +26,10 @@ from mailsyncd.flow import destination as flow_destination
 from mailsyncd.flow import watch as flow_watch
 from mailsyncd.flow.gate import Gate
 from mailsyncd.flow.lease import Identity, Tenancy
+from mailsyncd.flow.preflight import Preflight
 from mailsyncd.flow.queue import RefQueue
 from mailsyncd.flow.ready import ReadyQueue
+from mailsyncd.flow.repairs import Rules
 from mailsyncd.flow.routes import RoutePlan, Routes
 from mailsyncd.imap.gmail import GmailSource
 from mailsyncd.imap.outlook import OutlookSink
@@ -152,7 +154,11 @@ class Assembly:
         settings: RouteSettings,
     ) -> RoutePlan:
         times = flow_watch.RouteSettings(
-            daemon.sweep_interval, daemon.uidvalidity_window, state.record_ttl, max_size(daemon, target)
+            daemon.sweep_interval,
+            daemon.uidvalidity_window,
+            state.record_ttl,
+            max_size(daemon, target),
+            preflight(target),
         )
         identity = (settings, times, daemon.idle_renewal, daemon.poll_interval)
         return RoutePlan(settings.route, identity, partial(self.source, daemon, settings), times)
@@ -162,6 +168,13 @@ def max_size(daemon: DaemonSettings, target: DestinationSettings) -> int:
     """The largest message, in bytes, that is copied into a destination."""
     profile = choose(target.endpoint.host, max_message=target.max_message_size)
     return min(daemon.max_message_size, profile.max_message or daemon.max_message_size)
+
+
+def preflight(target: DestinationSettings) -> Preflight:
+    """What a destination asks of the bytes of a message."""
+    profile = choose(target.endpoint.host, max_line=target.max_line_length)
+    rules = Rules(target.wrap_long_lines, target.fix_bare_lf, target.disarm_read_receipts)
+    return Preflight(profile.max_line, rules)
 
 
 def readable_store(settings: StateSettings, clock: Clock) -> StateStore | None:

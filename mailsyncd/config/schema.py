@@ -83,6 +83,14 @@ def _rate(value: object) -> float:
     raise ValueError(f"{grammar.shown(value)} is not a number")
 
 
+def _line_length(value: object) -> int:
+    """A limit below what every server takes (RFC 5322 2.1.1) would only do harm."""
+    number = _whole(value)
+    if number != 0 and not 998 <= number <= 1_000_000:
+        raise ValueError(f"{grammar.shown(value)} is out of range; write 998 to 1000000, or 0 for no limit")
+    return number
+
+
 def _one_line(value: str) -> str:
     if not value.strip():
         raise ValueError("is empty")
@@ -222,6 +230,10 @@ class Destination(Server):
     literals: Literals | None = None
     window: Annotated[int, whole(1, 1024)] | None = None
     per_second: Annotated[float, _between(_rate, 0, 10_000, str)] | None = None
+    max_line_length: Annotated[int, BeforeValidator(_line_length)] | None = None
+    wrap_long_lines: bool = False
+    fix_bare_lf: bool = False
+    disarm_read_receipts: bool = False
 
 
 class Route(Server):

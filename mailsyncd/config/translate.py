@@ -137,6 +137,10 @@ class Translator:
             given.window,
             given.per_second,
             given.tenant,
+            max_line_length=given.max_line_length,
+            wrap_long_lines=given.wrap_long_lines,
+            fix_bare_lf=given.fix_bare_lf,
+            disarm_read_receipts=given.disarm_read_receipts,
         )
 
     def _route(self, given: schema.Route, where: KeyPath, placed: list[Placed]) -> RouteSettings | None:

@@ -64,6 +64,10 @@ class DestinationSettings:
     window: int | None = None
     per_second: float | None = None
     tenant: str = "consumers"
+    max_line_length: int | None = None
+    wrap_long_lines: bool = False
+    fix_bare_lf: bool = False
+    disarm_read_receipts: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ class Literals(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """`window` in messages, `window_bytes` and `max_message` in bytes, `per_second` in messages."""
+    """`window` in messages, `window_bytes`, `max_message` and `max_line` in bytes, `per_second` in
+    messages."""
 
     name: str
     literals: Literals = Literals.AUTO
@@ -24,18 +25,20 @@ class Profile:
     window_bytes: int = 16 * 1024 * 1024
     per_second: float | None = None
     max_message: int | None = None
+    max_line: int | None = None
     confirms_login: bool = False
 
 
 # A refused body sent early would be read as commands (B29, B33); four messages a second is what
-# others have found to be safe (B52); the size is what this service takes at least (B38). A login
-# may succeed and everything after it fail, so it is tried at once (B5).
+# others have found to be safe (B52); size and length of a line are what this service takes at
+# least (B38, B35). A login may succeed and everything after it fail, so it is tried at once (B5).
 MICROSOFT = Profile(
     "microsoft",
     literals=Literals.SYNCHRONISING,
     window=8,
     per_second=4.0,
     max_message=35_000_000,
+    max_line=9_900,
     confirms_login=True,
 )
 OTHER = Profile("other")
@@ -50,8 +53,10 @@ def choose(
     window: int | None = None,
     per_second: float | None = None,
     max_message: int | None = None,
+    max_line: int | None = None,
 ) -> Profile:
-    """The profile of a host, with what the user set instead. `per_second` 0 means no pace."""
+    """The profile of a host, with what the user set instead. `per_second` 0 means no pace,
+    `max_line` 0 no limit."""
     name = host.lower().rstrip(".")
     known = any(name == one or name.endswith("." + one) for one in _MICROSOFT_HOSTS)
     profile = MICROSOFT if known else OTHER
@@ -63,4 +68,6 @@ def choose(
         profile = replace(profile, per_second=per_second or None)
     if max_message is not None:
         profile = replace(profile, max_message=max_message)
+    if max_line is not None:
+        profile = replace(profile, max_line=max_line or None)
     return profile
