@@ -227,10 +227,9 @@ class Record:
 class Failure:
     """A message set aside: FAIL#<uidvalidity>#<uid>. `error` is one sentence, free of secrets.
 
-    `retry_count` counts the later tries, after those that led to its being set aside.
-    `next_attempt_at` is None when only a person will have it tried again. `dest_uidvalidity` and
-    `dest_uidnext` are the folder's from before the first APPEND, if it came to one: a copy that
-    turned up all the same would lie from there on.
+    `retry_count` counts the later tries; without `next_attempt_at` only a person will have it tried
+    again. `dest_uidvalidity` and `dest_uidnext` are the folder's from before the first APPEND, if it
+    came to one: a copy that turned up all the same would lie from there on.
     """
 
     uidvalidity: int

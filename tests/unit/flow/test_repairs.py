@@ -44,6 +44,7 @@ WELL_FORMED = st.lists(
         st.sampled_from([b"Subject", b"From", b"Date", b"Message-ID", b"Return-Receipt-To", b"X-Other"]),
         st.lists(st.sampled_from([b"word", b"longer-word", b"<1@example.net>"]), min_size=1, max_size=40),
     ),
+    min_size=1,
     max_size=8,
 ).map(lambda fields: b"".join(b"%s: %s\r\n" % (name, b" ".join(words)) for name, words in fields))
 
