@@ -12,7 +12,7 @@ The path of a message, in reading order:
 The nouns are in model.py, the decisions in policy.py, the seams in ports.py, what can go
 wrong in errors.py; assemble.py puts real parts into the seams. Imports point down only:
 cli > commands > assemble | daemon > config | flow | imap | auth | state | observe | sim >
-ports > policy > model > errors.
+ports > policy > model | status > errors | steps.
 """
 
 __version__ = "0.1.0"

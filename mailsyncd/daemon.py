@@ -22,11 +22,11 @@ from mailsyncd.flow.destination import Destination
 from mailsyncd.flow.gate import Gate
 from mailsyncd.flow.routes import RoutePlan
 from mailsyncd.flow.tasks import first_of
-from mailsyncd.model import DaemonStatus
 from mailsyncd.observe.control import ControlServer
 from mailsyncd.observe.systemd import Notifier, watchdog_interval
 from mailsyncd.policy import verdict
 from mailsyncd.ports import Clock, StateStore
+from mailsyncd.status import DaemonStatus
 from mailsyncd.steps import Step, reached
 
 log = structlog.get_logger()

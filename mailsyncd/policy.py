@@ -15,21 +15,8 @@ from datetime import UTC, date, datetime, timedelta, timezone
 from random import Random
 
 from mailsyncd.errors import FailureKind
-from mailsyncd.model import (
-    Health,
-    Listing,
-    Mailbox,
-    Record,
-    Route,
-    RouteState,
-    RouteStatus,
-    StartKind,
-    Status,
-    TailMessage,
-    Watermark,
-    WriterState,
-    WriterStatus,
-)
+from mailsyncd.model import Listing, Mailbox, Record, Route, StartKind, Status, TailMessage, Watermark
+from mailsyncd.status import Health, RouteState, RouteStatus, WriterState, WriterStatus
 
 # ------------------------------------------------------------------ identity
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from mailsyncd.model import Health
 from mailsyncd.observe.ask import NoAnswer, ask
+from mailsyncd.status import Health
 
 ANSWER_DEADLINE = 2.0
 NOT_RUNNING = 3

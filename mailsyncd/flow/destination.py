@@ -30,9 +30,10 @@ from mailsyncd.flow.tasks import first_of
 from mailsyncd.flow.watch import Belt
 from mailsyncd.flow.window import Window
 from mailsyncd.flow.writer import Writer
-from mailsyncd.model import Message, Route, WriterState, WriterStatus
+from mailsyncd.model import Message, Route
 from mailsyncd.policy import backoff
 from mailsyncd.ports import Sink, SinkSession
+from mailsyncd.status import WriterState, WriterStatus
 from mailsyncd.steps import Step, reached
 
 log = structlog.get_logger()

@@ -26,9 +26,10 @@ from mailsyncd.flow.read import read_ahead
 from mailsyncd.flow.ready import ReadyQueue
 from mailsyncd.flow.sweep import SweepTimer
 from mailsyncd.flow.tasks import first_of
-from mailsyncd.model import Lane, Mailbox, Route, RouteState, RouteStatus, Via, Wake, Watermark
+from mailsyncd.model import Lane, Mailbox, Route, Via, Wake, Watermark
 from mailsyncd.policy import Twins, backoff, first_watermark, watermark_after_change
 from mailsyncd.ports import Clock, Source, SourceSession, StateStore
+from mailsyncd.status import RouteState, RouteStatus
 
 log = structlog.get_logger()
 

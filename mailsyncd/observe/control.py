@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 
 from mailsyncd.errors import MailsyncError
-from mailsyncd.model import DaemonStatus, Health
+from mailsyncd.status import DaemonStatus, Health
 
 REQUEST_DEADLINE = 2.0
 LONGEST_REQUEST = 4096

@@ -20,10 +20,10 @@ import pytest
 from mailsyncd.commands import check as command
 from mailsyncd.commands.check import check
 from mailsyncd.errors import MailsyncError
-from mailsyncd.model import DaemonStatus, Health, RouteState, RouteStatus, WriterState, WriterStatus
 from mailsyncd.observe import control
 from mailsyncd.observe.ask import NoAnswer, ask
 from mailsyncd.observe.control import ControlServer
+from mailsyncd.status import DaemonStatus, Health, RouteState, RouteStatus, WriterState, WriterStatus
 
 ROUTE = RouteStatus(
     name="me@example.org > [INBOX]\x1b[2J",

@@ -24,11 +24,12 @@ OWNERS = {
 }
 # assemble.py closes the client that it had auth make: it names the type and nothing more.
 ALLOWED = {("assemble.py", "httpx")}
-INNER = {"flow", "ports.py", "policy.py", "model.py", "errors.py"}  # the path of a message and below
+# The path of a message, and all below it.
+INNER = {"flow", "ports.py", "policy.py", "model.py", "status.py", "errors.py"}
 LONGEST_FILE = 400  # lines
 LONGEST_FUNCTION = 50
 # Longer than it should be, with the length that it may not exceed. Only to be shortened.
-TOO_LONG_YET = {"model.py": 431}
+TOO_LONG_YET: dict[str, int] = {}
 
 
 def modules() -> Iterator[tuple[Path, ast.Module]]:

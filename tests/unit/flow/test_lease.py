@@ -7,8 +7,9 @@ import asyncio
 from fakes import FakeOutlook, VirtualClock, breathe, mail
 from harness import Bench, a_route, bench_of
 
-from mailsyncd.model import Lease, WriterState
+from mailsyncd.model import Lease
 from mailsyncd.state.memory import MemoryStore
+from mailsyncd.status import WriterState
 
 ROUTE = a_route()
 

@@ -14,7 +14,8 @@ from mailsyncd.errors import (
     Throttled,
     Transient,
 )
-from mailsyncd.model import START_NOW, RouteState, Status
+from mailsyncd.model import START_NOW, Status
+from mailsyncd.status import RouteState
 
 ROUTE = a_route()
 
