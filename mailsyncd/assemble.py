@@ -31,6 +31,7 @@ from mailsyncd.flow.queue import RefQueue
 from mailsyncd.flow.ready import ReadyQueue
 from mailsyncd.flow.repairs import Rules
 from mailsyncd.flow.routes import RoutePlan, Routes
+from mailsyncd.flow.vouch import Vouch
 from mailsyncd.imap.gmail import GmailSource
 from mailsyncd.imap.outlook import OutlookSink
 from mailsyncd.imap.profiles import choose
@@ -106,7 +107,8 @@ class Assembly:
         """One destination with its routes, ready to run."""
         daemon, state = configuration.daemon, configuration.state
         budget = daemon.memory_budget // len(configuration.destinations)
-        belt = flow_watch.Belt(self.queue, ReadyQueue(budget), self.store, self.gate, self.clock, self.rng)
+        vouch, ready = Vouch(self.store, self.gate), ReadyQueue(budget)
+        belt = flow_watch.Belt(self.queue, ready, self.store, self.gate, self.clock, self.rng, vouch)
         routes = Routes(belt)
         routes.reconcile(self.plans(configuration, settings.name))
         profile = choose(

@@ -173,6 +173,7 @@ class Daemon:
                 del self._running[name]
                 log.info("destination.removed" if name not in wanted else "destination.restarted", name=name)
             else:
+                running.destination.look_again()
                 changes = running.destination.routes.reconcile(plans[name])
                 if changes:
                     log.info("routes.reconciled", destination=name, **asdict(changes))

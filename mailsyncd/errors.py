@@ -47,6 +47,16 @@ class LeaseLost(MailsyncError):
     """Another daemon writes, or may soon write, to this destination. Reaches: its writer."""
 
 
+class StateForgot(MailsyncError):
+    """The store was emptied, or restored to earlier: to go on would copy again what is there, or
+    leave out what isn't. Reaches: the destination, until its user has the state rebuilt."""
+
+    def __init__(self, evidence: str) -> None:
+        super().__init__(
+            f"{evidence}: it was emptied or restored. Nothing is copied until: mailsyncd state rebuild"
+        )
+
+
 class Transient(MailsyncError):
     """It may well work on a new connection, later. Reaches: one connection."""
 

@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta, timezone
 from random import Random
 
@@ -145,7 +145,8 @@ def watermark_after_change(
     recognised. `window` and `memory` are in seconds.
     """
     since = max(min(now, old.updated_at) - window, now - memory / 2)
-    return Watermark(mailbox.uidvalidity, 0, now, mailbox.uidnext, since, rescan_of=old.uidvalidity)
+    new = Watermark(mailbox.uidvalidity, 0, now, mailbox.uidnext, since, rescan_of=old.uidvalidity)
+    return replace(new, dest_uidvalidity=old.dest_uidvalidity, dest_uidnext=old.dest_uidnext)
 
 
 def wanted(listing: Listing, watermark: Watermark) -> bool:
@@ -206,12 +207,22 @@ class Marks:
         for second in self._seconds:
             yield (self.message_id, second, None if self.message_id else self.digest)
 
+    def likely(self) -> Iterator[_Key]:
+        """The same, for a destination that may have rewritten INTERNALDATE."""
+        yield from self.sure()
+        if self.message_id is not None:
+            yield (self.message_id, None, self.digest)
+
 
 _Key = tuple[str | None, int | None, str | None]  # Message-ID, second, digest; None for what is left out
 
 
 def marks_of(record: Record) -> Marks:
     return Marks(record.message_id, instant(record.internaldate), record.digest, record.dest_uidnext or 0)
+
+
+def seen_marks(seen: TailMessage) -> Marks:
+    return Marks(seen.message_id, seen.received_at, seen.digest)
 
 
 class TailIndex:
@@ -228,6 +239,9 @@ class TailIndex:
                 keys += [(mid, second, seen.digest), (mid, None, seen.digest), (mid, second, None)]
             for key in keys:
                 self._groups[key].append(seen.uid)
+
+    def __bool__(self) -> bool:
+        return bool(self._groups)
 
     def knows(self, keys: Iterable[_Key]) -> bool:
         """Whether there was a message under any of these keys, taken or not."""

@@ -216,6 +216,7 @@ class FakeOutlook:
     refuse_open: MailsyncError | None = None
     sessions: int = 0
     appends: int = 0
+    tails: int = 0
     in_flight: int = 0
     most_in_flight: int = 0
     current: FakeSinkSession | None = None
@@ -306,6 +307,7 @@ class FakeSinkSession:
         self, folder: str, from_uid: int, *, before: int | None = None, newest: int | None = None
     ) -> list[TailMessage]:
         await self._turn()
+        self._outlook.tails += 1
         copies = self._outlook.folders.get(folder, [])
         copies = copies if newest is None else copies[max(0, len(copies) - newest) :]
         end = float("inf") if before is None else before

@@ -16,6 +16,7 @@ from mailsyncd.flow.lease import Identity, Tenancy
 from mailsyncd.flow.queue import RefQueue
 from mailsyncd.flow.ready import ReadyQueue
 from mailsyncd.flow.routes import RoutePlan, Routes
+from mailsyncd.flow.vouch import Vouch
 from mailsyncd.flow.watch import Belt, RouteSettings, Watch
 from mailsyncd.model import START_ALL, Route
 from mailsyncd.ports import StateStore
@@ -51,7 +52,9 @@ class Bench:
         rng = Random(1)
         self.gate = Gate(self.store, self.clock, rng, grace=self.grace)
         self.queue, self.ready = RefQueue(self.queue_size), ReadyQueue(self.budget)
-        belt = Belt(self.queue, self.ready, self.store, self.gate, self.clock, rng)
+        belt = Belt(
+            self.queue, self.ready, self.store, self.gate, self.clock, rng, Vouch(self.store, self.gate)
+        )
         self.routes = Routes(belt)
         self.routes.reconcile(self.plans())
         identity = Identity(self.owner, lambda other: other in self.gone)

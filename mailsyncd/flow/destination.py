@@ -18,6 +18,7 @@ from mailsyncd.errors import (
     LeaseLost,
     MailsyncError,
     RouteBlocked,
+    StateForgot,
     StateUnavailable,
     Throttled,
     Transient,
@@ -76,6 +77,8 @@ class Destination:
         self._writer = Writer(belt, routes.watches, tenancy, self._recovery, record_ttl=settings.record_ttl)
         self._stopping = asyncio.Event()
         self._wake = asyncio.Event()
+        self._look_again = asyncio.Event()
+        self._forgot: StateForgot | None = None
         self._fatal: MailsyncError | None = None
         self._attempts_left: int | None = None
         self._resume_mono = 0.0
@@ -95,8 +98,11 @@ class Destination:
                     await first_of(self._tenancy.keep(), self._work(self.routes.run))
             except LeaseLost as lost:
                 log.error("lease.lost", destination=self.name, error=str(lost))
+            except StateForgot as forgot:
+                self._forgot = forgot
             finally:
                 await self._leave()
+            await self._blocked()
 
     async def run_once(self) -> bool:
         """Bring every route up to date once; False if another daemon holds the lease.
@@ -116,12 +122,31 @@ class Destination:
         """Take nothing more, finish what is in flight; run() then returns by itself."""
         self._stopping.set()
 
+    def look_again(self) -> None:
+        """Whoever asks for a reload wants to know at once whether what was wrong is mended."""
+        self._look_again.set()
+
+    async def _blocked(self) -> None:
+        """If the state store has forgotten: without the lease, so that a rebuild may take it."""
+        forgot, self._forgot = self._forgot, None
+        if forgot is not None:
+            self._enter(WriterState.BLOCKED, str(forgot))
+            log.error("state.forgotten", destination=self.name, error=str(forgot))
+            self._look_again.clear()
+            await first_of(
+                self._belt.clock.sleep(BLOCKED_RETRY), self._asked_to_look_again(), self._stopped()
+            )
+
+    async def _asked_to_look_again(self) -> None:
+        await self._look_again.wait()
+
     async def _stopped(self) -> None:
         await self._stopping.wait()
 
     async def _leave(self) -> None:
         """Forget what only the lease's holder may know, and give it up for a successor."""
         self._belt.ready.drain()
+        self._belt.vouch.forget()
         self._recovery.forget()
         self.routes.forget()
         self._fatal = None
@@ -141,6 +166,7 @@ class Destination:
     async def _inherit(self, route: Route) -> None:
         """Before a route runs: what its earlier life left PENDING becomes recovery's."""
         self._recovery.serve(self.routes.wanted)
+        self._belt.vouch.serve(self.routes.wanted)
         await self._recovery.inherit(route, self._tenancy.require(), self._writer.in_flight)
         self._wake.set()
 
@@ -203,7 +229,11 @@ class Destination:
         tasks: set[asyncio.Task[None]] = set()
         try:
             while self._may_write(session):
-                if self._recovery.due() == 0:
+                if self._belt.vouch.due():
+                    await first_of(window.empty(), self._stopped())
+                    if self._may_write(session):
+                        await self._belt.vouch.look(session)
+                elif self._recovery.due() == 0:
                     await first_of(window.empty(), self._stopped())
                     if self._may_write(session):
                         await first_of(self._writer.judge(session), self._stopped())
@@ -266,7 +296,7 @@ class Destination:
             self._pause(window, WriterState.FULL, error, FULL_RETRY)
         except Transient as error:
             self._pause(window, WriterState.RETRYING, error, UNCLEAR_PAUSE)
-        except (StateUnavailable, LeaseLost) as fatal:
+        except (StateUnavailable, LeaseLost, StateForgot) as fatal:
             self._fatal = self._fatal or fatal
         finally:
             window.leave(_size(ready))

@@ -79,6 +79,11 @@ class Progress:
     def unsettled(self) -> int:
         return len(self._open)
 
+    @property
+    def open(self) -> list[int]:
+        """The UIDs that were listed and are not settled, ascending."""
+        return sorted(self._open)
+
     def oldest_mono(self) -> float | None:
         """When the longest waiting message was first listed."""
         return min(self._open.values(), default=None)

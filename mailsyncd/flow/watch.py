@@ -15,7 +15,15 @@ from uuid import uuid4
 
 import structlog
 
-from mailsyncd.errors import AuthRejected, LeaseLost, RouteBlocked, StateUnavailable, Throttled, Transient
+from mailsyncd.errors import (
+    AuthRejected,
+    LeaseLost,
+    RouteBlocked,
+    StateForgot,
+    StateUnavailable,
+    Throttled,
+    Transient,
+)
 from mailsyncd.flow.failures import Retries
 from mailsyncd.flow.gate import Gate
 from mailsyncd.flow.preflight import Preflight
@@ -26,6 +34,7 @@ from mailsyncd.flow.read import read_ahead
 from mailsyncd.flow.ready import ReadyQueue
 from mailsyncd.flow.sweep import SweepTimer
 from mailsyncd.flow.tasks import first_of
+from mailsyncd.flow.vouch import Vouch
 from mailsyncd.model import Lane, Mailbox, Route, Via, Wake, Watermark
 from mailsyncd.policy import Twins, backoff, first_watermark, watermark_after_change
 from mailsyncd.ports import Clock, Source, SourceSession, StateStore
@@ -60,6 +69,7 @@ class Belt:
     gate: Gate
     clock: Clock
     rng: Random
+    vouch: Vouch
 
 
 class Watch:
@@ -76,6 +86,7 @@ class Watch:
         self._source = source
         self._belt = belt
         self._settings = settings
+        self._listed = asyncio.Event()
         self._timer = SweepTimer(belt.clock, settings.sweep_interval, belt.rng)
         self._puller = Puller(route, belt.queue, belt.ready, belt.clock, max_size=settings.max_message)
         self._retries = Retries(route.key, self._puller, belt)
@@ -114,6 +125,9 @@ class Watch:
             async with self._source.session() as session:
                 await serve(session)
         except (StateUnavailable, LeaseLost):
+            raise
+        except StateForgot as error:
+            self._enter(RouteState.BLOCKED, str(error))
             raise
         except Throttled as error:
             return self._retry(RouteState.RETRYING, error, error.pause)
@@ -154,12 +168,12 @@ class Watch:
 
     def _feeds(self, session: SourceSession, progress: Progress) -> list[Coroutine[Any, Any, None]]:
         """What brings messages to the writer over a session, each for ever."""
-        belt = self._belt
+        self._listed.clear()
         return [
             self._puller.feed(session, progress, Lane.LIVE),
             self._puller.feed(session, progress, Lane.OLD),
             self._retries.feed(session, progress.failures),
-            read_ahead(session, self.route.key, belt.queue, belt.ready, self._settings.preflight),
+            self._read(session, progress),
         ]
 
     async def _rounds(self, session: SourceSession, progress: Progress) -> None:
@@ -183,10 +197,19 @@ class Watch:
                     fresh = await self._puller.pull(session, progress, via)
             except TimeoutError:
                 raise Transient(f"no listing was finished within {timer.deadline:.0f} s") from None
+            self._listed.set()
             if via is not Via.PUSH:
                 timer.listed()
                 progress.failures.stirred.set()
                 log.info("sweep.finished", new=fresh, unsettled=progress.unsettled)
+
+    async def _read(self, session: SourceSession, progress: Progress) -> None:
+        """Bodies, once nothing speaks against copying what the first listing showed."""
+        if not self._belt.vouch.admitted(self.route):
+            await self._listed.wait()
+            await self._belt.vouch.admit(self.route, session, progress)
+        belt, preflight = self._belt, self._settings.preflight
+        await read_ahead(session, self.route.key, belt.queue, belt.ready, preflight)
 
     async def _settle_all(self, session: SourceSession, progress: Progress) -> None:
         await self._list(session, progress, Via.SWEEP)
@@ -201,7 +224,7 @@ class Watch:
         mailbox = session.mailbox
         if self.progress is not None and self.progress.uidvalidity == mailbox.uidvalidity:
             return self.progress
-        watermark = await self._watermark(mailbox)
+        watermark = await self._watermark(session, mailbox)
         store, gate, key = self._belt.store, self._belt.gate, self.route.key
         records = await gate.call(lambda: store.records(key, mailbox.uidvalidity, watermark.last_uid))
         failures = await gate.call(lambda: store.failures(key))
@@ -213,13 +236,14 @@ class Watch:
         self.progress = Progress.load(watermark, records, failures, twins)
         return self.progress
 
-    async def _watermark(self, mailbox: Mailbox) -> Watermark:
+    async def _watermark(self, session: SourceSession, mailbox: Mailbox) -> Watermark:
         store, gate, key = self._belt.store, self._belt.gate, self.route.key
         stored = await gate.call(lambda: store.watermark(key))
         if stored is not None and stored.uidvalidity == mailbox.uidvalidity:
             return stored
         now = self._belt.clock.now()
         if stored is None:
+            await self._belt.vouch.begin(self.route, session)
             new = first_watermark(self.route, mailbox, now)
         else:
             window, memory = self._settings.uidvalidity_window, self._settings.record_ttl

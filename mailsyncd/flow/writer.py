@@ -150,6 +150,8 @@ class Writer:
         )
         if await self._is_twin(ref, record):
             return None
+        if not again:
+            self._belt.vouch.check(ref.route, record)
         reached(Step.CLAIM_ASKED)
         refused = await self._belt.gate.call(lambda: store.claim(ref.route.key, record))
         if refused is None:
@@ -223,7 +225,7 @@ class Writer:
             progress = watch.progress
             if progress is None:
                 continue
-            new = progress.watermark(self._belt.clock.now())
+            new = self._noting_folder(watch.route.folder, progress.watermark(self._belt.clock.now()))
             if new.last_uid == progress.stored.last_uid:
                 continue
             reached(Step.WATERMARK_ASKED)
@@ -256,6 +258,13 @@ class Writer:
             reached(Step.FOLDER_SEEN)
             self._folder_trouble(ref, "")
         return self._folders[name]
+
+    def _noting_folder(self, name: str, mark: Watermark) -> Watermark:
+        """With the folder's numbers, from which a later start sees whether the store remembers all."""
+        folder = self._folders.get(name)
+        if folder is None or folder.uidnext == 0 or not self._belt.vouch.complete(name):
+            return mark
+        return replace(mark, dest_uidvalidity=folder.uidvalidity, dest_uidnext=folder.uidnext)
 
     def _folder_trouble(self, ref: MessageRef, error: str) -> None:
         for watch in self._watches.values():

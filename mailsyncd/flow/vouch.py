@@ -1,0 +1,170 @@
+"""Does the state store remember what the folders show? If not, it was emptied or restored to earlier.
+
+The proof is a copy that no record explains, of a message that the store takes for not yet copied.
+Nothing of a route is read, so nothing is written, until its target folder was looked at; where the
+folder shows strangers, the ends of what the route has to copy are compared with them first, and
+each message before it is claimed. In ordinary life there are no strangers, since a watermark notes
+the folder's UIDNEXT, and a look costs one STATUS a folder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from mailsyncd.errors import RouteBlocked, StateForgot
+from mailsyncd.flow.gate import Gate
+from mailsyncd.flow.progress import Progress
+from mailsyncd.model import Record, Route, Status, TailMessage, Watermark
+from mailsyncd.policy import Marks, TailIndex, marks_of, pair, seen_marks
+from mailsyncd.ports import SinkSession, SourceSession, StateStore
+
+NEWEST = 1_000  # messages of a folder that are looked at, at the most
+SAMPLE = 300  # messages of the source that are compared, from either end
+
+
+class Vouch:
+    """Of one destination, for the time of one lease."""
+
+    def __init__(self, store: StateStore, gate: Gate) -> None:
+        self._store = store
+        self._gate = gate
+        self._routes: tuple[Route, ...] = ()
+        self._strangers: dict[str, TailIndex] = {}  # by folder: copies that no record explains
+        self._admitted: set[str] = set()
+        self._looked = asyncio.Event()
+
+    def serve(self, routes: Iterable[Route]) -> None:
+        """The routes that write to this destination."""
+        self._routes = tuple(routes)
+
+    def forget(self) -> None:
+        """The lease is gone: what others do to store and folders meanwhile is not seen."""
+        self._routes = ()
+        self._strangers.clear()
+        self._admitted.clear()
+
+    def complete(self, folder: str) -> bool:
+        """Whether all that is in the folder is accounted for, as far as any of its routes can tell:
+        its numbers may then be noted as known."""
+        return all(map(self.admitted, (route for route in self._routes if route.folder == folder)))
+
+    def admitted(self, route: Route) -> bool:
+        return route.key in self._admitted
+
+    # ------------------------------------------------------------- the folders
+
+    def due(self) -> bool:
+        return any(route.folder not in self._strangers for route in self._routes)
+
+    async def look(self, session: SinkSession) -> None:
+        """Look at every folder that was not yet. Nothing may be in flight."""
+        for folder in {route.folder: None for route in self._routes}:
+            if folder not in self._strangers:
+                self._strangers[folder] = TailIndex(await self._strangers_in(session, folder))
+        self._looked.set()
+
+    async def _strangers_in(self, session: SinkSession, folder: str) -> list[TailMessage]:
+        routes = [route for route in self._routes if route.folder == folder]
+        marks = [mark for route in routes if (mark := await self._watermark(route)) is not None]
+        try:
+            mailbox = await session.open(folder, create=False)
+            known = _known(marks, mailbox.uidvalidity)
+            if mailbox.exists == 0 or 0 < mailbox.uidnext <= known:
+                return []
+            tail = await session.tail(folder, known, newest=NEWEST)
+        except RouteBlocked:
+            return []  # there is no such folder, so nothing to vouch for
+        if not tail:
+            return []
+        renumbered = {mark.dest_uidvalidity for mark in marks} - {None, mailbox.uidvalidity}
+        records: list[Record] = []
+        for route in routes:
+            records += await self._delivered(route, mailbox.uidvalidity, tail[0].uid)
+            records += await self._pending(route)
+            for before in renumbered:
+                records += await self._delivered(route, before or 0, 0)
+        return unexplained(records, tail, mailbox.uidvalidity)
+
+    async def _watermark(self, route: Route) -> Watermark | None:
+        return await self._gate.call(lambda: self._store.watermark(route.key))
+
+    async def _pending(self, route: Route) -> list[Record]:
+        return await self._gate.call(lambda: self._store.pending(route.key))
+
+    async def _delivered(self, route: Route, uidvalidity: int, first: int) -> list[Record]:
+        return await self._gate.call(lambda: self._store.delivered(route.key, uidvalidity, first))
+
+    # -------------------------------------------------------------- the routes
+
+    async def begin(self, route: Route, session: SourceSession) -> None:
+        """Before a route without a watermark gets its first. Raises StateForgot.
+
+        The same mail may well have come into the folder by another way, so that a copy counts
+        only if its INTERNALDATE agrees too.
+        """
+        uidvalidity = session.mailbox.uidvalidity
+        if await self._gate.call(lambda: self._store.records(route.key, uidvalidity)):
+            raise StateForgot(f"the state store has records of {route.name} and no watermark")
+        strangers = await self._strangers_of(route)
+        if strangers:
+            uids = await session.search(0, raw=route.filter)
+            for seen in await session.marks(_ends(uids)):
+                if strangers.knows(seen_marks(seen).sure()):
+                    raise _forgotten(route.folder)
+        self._admitted.add(route.key)
+
+    async def admit(self, route: Route, session: SourceSession, progress: Progress) -> None:
+        """Before the first message of a route is read, after its first listing. Raises StateForgot."""
+        strangers = await self._strangers_of(route)
+        if strangers:
+            mark = progress.stored
+            for seen in await session.marks(_ends(progress.open)):
+                old = mark.since is not None and seen.uid < mark.backlog_until
+                is_wanted = not old or seen.received_at >= (mark.since or 0.0)
+                if is_wanted and strangers.knows(seen_marks(seen).likely()):
+                    raise _forgotten(route.folder)
+        self._admitted.add(route.key)
+
+    def check(self, route: Route, record: Record) -> None:
+        """Before a message is claimed. Raises StateForgot."""
+        strangers = self._strangers.get(route.folder)
+        if strangers and strangers.knows(marks_of(record).sure()):
+            raise _forgotten(route.folder)
+
+    async def _strangers_of(self, route: Route) -> TailIndex:
+        while route.folder not in self._strangers:
+            self._looked.clear()
+            await self._looked.wait()
+        return self._strangers[route.folder]
+
+
+def unexplained(
+    records: Iterable[Record], tail: Sequence[TailMessage], uidvalidity: int
+) -> list[TailMessage]:
+    """The messages of the tail that no record accounts for: by its UID, or else by its marks."""
+    owned: set[int] = set()
+    claims: list[Marks] = []
+    for record in records:
+        same = record.dest_uidvalidity == uidvalidity
+        if same and record.dest_uid is not None and record.status is Status.DONE:
+            owned.add(record.dest_uid)
+        else:
+            claims.append(marks_of(record) if same else replace(marks_of(record), from_uid=0))
+    left = [seen for seen in tail if seen.uid not in owned]
+    found = set(pair(claims, left))
+    return [seen for seen in left if seen.uid not in found]
+
+
+def _known(marks: Iterable[Watermark], uidvalidity: int) -> int:
+    """The highest UIDNEXT that any route has noted: what lies below, the store has known of."""
+    return max((mark.dest_uidnext or 1 for mark in marks if mark.dest_uidvalidity == uidvalidity), default=1)
+
+
+def _ends(uids: Sequence[int]) -> list[int]:
+    return [*uids[:SAMPLE], *uids[SAMPLE:][-SAMPLE:]]
+
+
+def _forgotten(folder: str) -> StateForgot:
+    return StateForgot(f"the folder {folder!r} holds copies that the state store knows nothing of")
