@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ EXIT_CONFIG = 78  # EX_CONFIG: trying again will not help
 EPILOG = """\
 exit statuses:
   0   all went well (check: healthy)
-  1   finished, with failures (check: degraded)
+  1   finished, with failures; or failed, and a line says why (check: degraded)
   2   wrong arguments (check: failing)
   3   check only: no daemon is running
   75  the state store can't be had, or another daemon holds the lease: try again later
@@ -67,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_check(commands)
     _add_config(commands)
     _add_state(commands)
+    _add_failures(commands)
     _add_demo(commands)
     return parser
 
@@ -124,6 +126,37 @@ def _add_state(commands: Commands[argparse.ArgumentParser]) -> None:
     show.set_defaults(command=_state_show)
 
 
+_ID = "as `failures list` shows it, or its UID alone"
+
+
+def _add_failures(commands: Commands[argparse.ArgumentParser]) -> None:
+    failures = commands.add_parser("failures", help="what was set aside: list, retry, discard, export")
+    what = failures.add_subparsers(metavar="list|show|retry|discard|export", required=True)
+    listing = what.add_parser("list", help="every message that was set aside and is not dealt with")
+    listing.add_argument("--all", action="store_true", help="those that are dealt with, too")
+    listing.add_argument("--json", action="store_true", help="as JSON")
+    show = what.add_parser("show", help="all that is known of one")
+    retry = what.add_parser("retry", help="have one, or all, tried again")
+    discard = what.add_parser("discard", help="call one dealt with, without copying it")
+    export = what.add_parser("export", help="write the message to a file, byte for byte")
+    one_or_all = retry.add_mutually_exclusive_group(required=True)
+    one_or_all.add_argument("--all", action="store_true", help="all that are not dealt with")
+    one_or_all.add_argument("id", metavar="ID", nargs="?", type=_failure_id, help=_ID)
+    for one in (show, discard, export):
+        one.add_argument("id", metavar="ID", type=_failure_id, help=_ID)
+    export.add_argument("file", metavar="FILE", help="must not exist; - for standard output")
+    for one, command in (
+        (listing, _failures_list),
+        (show, _failures_show),
+        (retry, _failures_retry),
+        (discard, _failures_discard),
+        (export, _failures_export),
+    ):
+        _takes_config(one)
+        one.add_argument("--route", metavar="R", help="only this route: its Gmail address, folder or name")
+        one.set_defaults(command=command)
+
+
 def _add_demo(commands: Commands[argparse.ArgumentParser]) -> None:
     demo = commands.add_parser("demo", help="the main job on embedded servers, before your eyes")
     demo.add_argument("--messages", type=_count, default=60, metavar="N", help="how many (default 60)")
@@ -140,6 +173,14 @@ def _takes_config(parser: argparse.ArgumentParser) -> None:
         metavar="F",
         help="the TOML file; without it, the environment alone must suffice",
     )
+
+
+def _failure_id(text: str) -> str:
+    if not re.fullmatch(r"[0-9]{1,10}(-[0-9]{1,10})?", text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not an id; write it as `failures list` shows it, or a UID"
+        )
+    return text
 
 
 def _count(text: str) -> int:
@@ -209,6 +250,44 @@ def _state_show(arguments: argparse.Namespace) -> int:
     return asyncio.run(
         show(arguments.config, os.environ, sys.stdout, only=arguments.route, as_json=arguments.json)
     )
+
+
+def _failures_list(arguments: argparse.Namespace) -> int:
+    from mailsyncd.commands.failures import show_list
+
+    flags = {"only": arguments.route, "resolved_too": arguments.all, "as_json": arguments.json}
+    return asyncio.run(show_list(arguments.config, os.environ, sys.stdout, **flags))
+
+
+def _failures_show(arguments: argparse.Namespace) -> int:
+    from mailsyncd.commands.failures import show_one
+
+    return asyncio.run(
+        show_one(arguments.config, os.environ, sys.stdout, wanted=arguments.id, only=arguments.route)
+    )
+
+
+def _failures_retry(arguments: argparse.Namespace) -> int:
+    from mailsyncd.commands.failures import retry
+
+    return asyncio.run(
+        retry(arguments.config, os.environ, sys.stdout, wanted=arguments.id, only=arguments.route)
+    )
+
+
+def _failures_discard(arguments: argparse.Namespace) -> int:
+    from mailsyncd.commands.failures import discard
+
+    return asyncio.run(
+        discard(arguments.config, os.environ, sys.stdout, wanted=arguments.id, only=arguments.route)
+    )
+
+
+def _failures_export(arguments: argparse.Namespace) -> int:
+    from mailsyncd.commands.export import export
+
+    name = {"wanted": arguments.id, "target": arguments.file, "only": arguments.route}
+    return asyncio.run(export(arguments.config, os.environ, sys.stdout.buffer, **name))
 
 
 def _demo(arguments: argparse.Namespace) -> int:

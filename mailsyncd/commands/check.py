@@ -7,10 +7,10 @@ too, so it imports little and answers at once.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from mailsyncd.commands.tables import Row, printable, show_table
 from mailsyncd.observe.ask import NoAnswer, ask
 from mailsyncd.status import Health
 
@@ -31,7 +31,7 @@ _ROUTE_HEADS = (
 )
 _WRITER_HEADS = ("DESTINATION", "STATE", "QUEUED", "IN FLIGHT", "SETTLING", "EPOCH", "")
 
-Row = tuple[str, ...]
+_COLOURS = {"watching": "green", "writing": "green", "blocked": "bold red", "stopped": "red"}
 
 
 def check(socket_path: Path, *, as_json: bool, out: TextIO, err: TextIO) -> int:
@@ -64,14 +64,13 @@ def _show(status: dict[str, Any], out: TextIO) -> None:
     writers = [_writer_row(writer) for writer in status.get("writers", ())]
     summary = f"{status['health']}: mailsyncd {status.get('version')}, up {_age(status.get('uptime'))}"
     summary += f", run {status.get('run_id')}"
-    print(_printable(summary), file=out)
+    print(printable(summary), file=out)
     if status.get("reload"):
-        print(_printable(f"last reload: {status['reload']}"), file=out)
-    table = _rich_table if out.isatty() else _plain_table
+        print(printable(f"last reload: {status['reload']}"), file=out)
     for heads, rows in ((_ROUTE_HEADS, routes), (_WRITER_HEADS, writers)):
         if rows:
             print(file=out)
-            table(heads, rows, out)
+            show_table(heads, rows, out, colours=_COLOURS)
 
 
 def _route_row(route: dict[str, Any]) -> Row:
@@ -84,22 +83,17 @@ def _route_row(route: dict[str, Any]) -> Row:
         _age(route.get("oldest_age")),
         *counts,
         _age(route.get("listed_age")),
-        _printable(str(route.get("detail") or "")),
+        printable(str(route.get("detail") or "")),
     )
 
 
 def _writer_row(writer: dict[str, Any]) -> Row:
     keys = ("name", "state", "queued", "in_flight", "settling", "epoch")
-    return (*(_cell(writer.get(key)) for key in keys), _printable(str(writer.get("detail") or "")))
+    return (*(_cell(writer.get(key)) for key in keys), printable(str(writer.get("detail") or "")))
 
 
 def _cell(value: object) -> str:
-    return "-" if value is None else _printable(str(value))
-
-
-def _printable(text: str) -> str:
-    """Folder names and details come from servers: nothing of theirs may steer the terminal."""
-    return "".join(c if c.isprintable() else "?" for c in text)
+    return "-" if value is None else printable(str(value))
 
 
 def _age(seconds: float | None) -> str:
@@ -113,28 +107,3 @@ def _age(seconds: float | None) -> str:
     if whole < 86400:
         return f"{whole // 3600}h{whole % 3600 // 60:02}m"
     return f"{whole // 86400}d{whole % 86400 // 3600:02}h"
-
-
-def _plain_table(heads: Sequence[str], rows: Sequence[Row], out: TextIO) -> None:
-    widths = [max(len(row[n]) for row in (heads, *rows)) for n in range(len(heads))]
-    for row in (heads, *rows):
-        print(
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip(), file=out
-        )
-
-
-def _rich_table(heads: Sequence[str], rows: Sequence[Row], out: TextIO) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    colours = {"watching": "green", "writing": "green", "blocked": "bold red", "stopped": "red"}
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for head in heads:
-        table.add_column(head, overflow="fold")
-    for row in rows:
-        # Text, not str: brackets in a folder's name are not markup.
-        table.add_row(
-            *(Text(cell, style=colours.get(cell, "") if n == 1 else "") for n, cell in enumerate(row))
-        )
-    Console(file=out).print(table)
