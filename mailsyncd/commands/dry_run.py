@@ -101,7 +101,9 @@ async def _list(
     settled: set[int] = set()
     if store is not None:
         records = await store.records(route.key, watermark.uidvalidity, watermark.last_uid)
+        failures = await store.failures(route.key)
         settled = {record.uid for record in records if record.status is not Status.PENDING}
+        settled |= {one.uid for one in failures if one.uidvalidity == watermark.uidvalidity}
     for listing in await session.describe([uid for uid in uids if uid not in settled]):
         if not wanted(listing, watermark):
             plan.skipped += 1
