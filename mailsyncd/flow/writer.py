@@ -150,7 +150,7 @@ class Writer:
         )
         if await self._is_twin(ref, record):
             return None
-        if not again:
+        if before is None:
             self._belt.vouch.check(ref.route, record)
         reached(Step.CLAIM_ASKED)
         refused = await self._belt.gate.call(lambda: store.claim(ref.route.key, record))

@@ -345,6 +345,21 @@ async def test_too_long_a_line_is_set_aside_unsent_and_the_rule_that_would_help_
     assert bench.ready.used == 0
 
 
+async def test_a_copy_that_a_person_put_there_is_no_sign_of_a_store_that_forgot() -> None:
+    bench = fitted(2_000)
+    box_of(bench).deliver(LONG)
+    async with bench.running():
+        await bench.clock.advance(70)
+        failure = (await failures_of(bench))[1]
+    bench.outlook.store("Gmail/ann", LONG, "17-Jul-2026 09:40:08 +0000")
+    await bench.store.fail(ROUTE.key, wanted_now(failure, bench.clock.now()), None)
+    again = reborn(replace(bench, times=TIMES))
+    async with again.running():
+        await bench.clock.advance(HOUR)
+    assert bench.outlook.appends == 1
+    assert (await failures_of(bench))[1].resolved
+
+
 async def test_a_repaired_message_is_sent_and_its_record_says_so() -> None:
     bench = fitted(2_000, Rules(wrap_long_lines=True, fix_bare_lf=True))
     for body in (LONG, BARE, mail(3)):
