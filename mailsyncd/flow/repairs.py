@@ -148,6 +148,9 @@ def fix_bare_lf(body: bytes) -> bytes:
     """
     if not has_bare_ends(body):
         return body
+    unix = body.replace(b"\r\n", b"\n")
+    if b"\r" not in unix:
+        return unix.replace(b"\n", b"\r\n")  # by far the fastest, and by far the commonest case
     head = header_length(body)
     return LINE_ENDS.sub(_end_in_header, body[:head]) + LINE_ENDS.sub(_end_in_body, body[head:])
 
