@@ -39,7 +39,7 @@ from mailsyncd.imap.session import Login, PasswordLogin, TokenLogin
 from mailsyncd.model import Account, AuthKind, Secret
 from mailsyncd.observe.clock import SystemClock
 from mailsyncd.observe.process import is_gone, owner
-from mailsyncd.ports import Clock, Source, StateStore
+from mailsyncd.ports import Clock, Sink, Source, StateStore
 from mailsyncd.state.dynamodb import DynamoStore
 from mailsyncd.state.sqlite import SqliteStore
 
@@ -111,6 +111,13 @@ class Assembly:
         belt = flow_watch.Belt(self.queue, ready, self.store, self.gate, self.clock, self.rng, vouch)
         routes = Routes(belt)
         routes.reconcile(self.plans(configuration, settings.name))
+        times = flow_destination.DestinationSettings(
+            daemon.settle_window, state.record_ttl, daemon.drain_timeout
+        )
+        sink, tenancy = self.sink(settings), self.tenancy(state, settings)
+        return flow_destination.Destination(settings.name, sink, belt, routes, tenancy, times)
+
+    def sink(self, settings: DestinationSettings) -> Sink:
         profile = choose(
             settings.endpoint.host,
             literals=settings.literals,
@@ -119,13 +126,11 @@ class Assembly:
             max_message=settings.max_message_size,
         )
         login = self.accounts.login(settings.account, settings.endpoint.ca_file)
-        sink = OutlookSink(settings.endpoint, login, profile, clock=self.clock, rng=self.rng)
+        return OutlookSink(settings.endpoint, login, profile, clock=self.clock, rng=self.rng)
+
+    def tenancy(self, state: StateSettings, settings: DestinationSettings) -> Tenancy:
         identity = Identity(owner(), is_gone)
-        tenancy = Tenancy(self.store, self.gate, settings.email, identity, self.clock, life=state.lease)
-        times = flow_destination.DestinationSettings(
-            daemon.settle_window, state.record_ttl, daemon.drain_timeout
-        )
-        return flow_destination.Destination(settings.name, sink, belt, routes, tenancy, times)
+        return Tenancy(self.store, self.gate, settings.email, identity, self.clock, life=state.lease)
 
     def plans(self, configuration: Configuration, destination: str) -> list[RoutePlan]:
         """The routes into one destination, as they are wanted."""

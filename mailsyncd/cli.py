@@ -112,8 +112,8 @@ def _add_config(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _add_state(commands: Commands[argparse.ArgumentParser]) -> None:
-    state = commands.add_parser("state", help="create or show the state store")
-    what = state.add_subparsers(metavar="init|show", required=True)
+    state = commands.add_parser("state", help="create, show or rebuild the state store")
+    what = state.add_subparsers(metavar="init|show|rebuild", required=True)
     init = what.add_parser("init", help="create the table or file; safe to repeat")
     _takes_config(init)
     init.add_argument("--point-in-time-recovery", action="store_true", help="DynamoDB: continuous backups")
@@ -124,6 +124,20 @@ def _add_state(commands: Commands[argparse.ArgumentParser]) -> None:
     show.add_argument("--route", metavar="R", help="only this route")
     show.add_argument("--json", action="store_true", help="as JSON")
     show.set_defaults(command=_state_show)
+    rebuild = what.add_parser(
+        "rebuild",
+        help="after the store was emptied or restored: write what source and destination show",
+        description="Compares source and destination and writes what the state store forgot. It copies "
+        "nothing: what is found to be missing is copied by the next run.",
+    )
+    _takes_config(rebuild)
+    rebuild.add_argument("--route", metavar="R", help="only this route")
+    rebuild.add_argument("--dry-run", action="store_true", help="compare only; write nothing")
+    rebuild.add_argument(
+        "--skip-missing", action="store_true", help="do not copy later what is missing at the destination"
+    )
+    rebuild.add_argument("--json", action="store_true", help="as JSON")
+    rebuild.set_defaults(command=_state_rebuild)
 
 
 _ID = "as `failures list` shows it, or its UID alone"
@@ -288,6 +302,22 @@ def _failures_export(arguments: argparse.Namespace) -> int:
 
     name = {"wanted": arguments.id, "target": arguments.file, "only": arguments.route}
     return asyncio.run(export(arguments.config, os.environ, sys.stdout.buffer, **name))
+
+
+def _state_rebuild(arguments: argparse.Namespace) -> int:
+    from mailsyncd.commands.rebuild import rebuild
+
+    return asyncio.run(
+        rebuild(
+            arguments.config,
+            os.environ,
+            sys.stdout,
+            only=arguments.route,
+            dry_run=arguments.dry_run,
+            skip_missing=arguments.skip_missing,
+            as_json=arguments.json,
+        )
+    )
 
 
 def _demo(arguments: argparse.Namespace) -> int:

@@ -153,10 +153,14 @@ def wanted(listing: Listing, watermark: Watermark) -> bool:
     """Whether a listed message is to be copied at all. An unreadable date counts as wanted."""
     if listing.uid <= watermark.last_uid:
         return False
-    if watermark.since is None or listing.uid >= watermark.backlog_until:
-        return True
-    received = instant(listing.internaldate)
-    return received is None or received >= watermark.since
+    return not too_old(listing.uid, instant(listing.internaldate), watermark)
+
+
+def too_old(uid: int, received: float | None, watermark: Watermark) -> bool:
+    """Whether a message lies before the watermark's window."""
+    if watermark.since is None or uid >= watermark.backlog_until:
+        return False
+    return received is not None and received < watermark.since
 
 
 def search_since(watermark: Watermark) -> date | None:
@@ -301,16 +305,22 @@ class Twins:
     """
 
     def __init__(self, before: Iterable[Record], after: Iterable[Record]) -> None:
-        self._left: dict[tuple[str | None, str], list[Record]] = {}
+        self._left: dict[tuple[str | None, str, str], list[Record]] = {}
         spent = Counter(record.same_as for record in after if record.same_as)
         for record in before:
             if record.status is Status.DONE and not spent[(record.uidvalidity, record.uid)]:
-                self._left.setdefault((record.message_id, record.sha256), []).append(record)
+                self._left.setdefault(_twin_key(record, record.sha256), []).append(record)
 
-    def take(self, message_id: str | None, sha256: str) -> Record | None:
-        """The record that stands for this message, which then stands for no other."""
-        left = self._left.get((message_id, sha256))
+    def take(self, like: Record) -> Record | None:
+        """The record that stands for the same message as this one, and then for no other."""
+        known, rebuilt = _twin_key(like, like.sha256), _twin_key(like, "")
+        left = self._left.get(known) or self._left.get(rebuilt)
         return left.pop(0) if left else None
+
+
+def _twin_key(record: Record, sha256: str) -> tuple[str | None, str, str]:
+    """A rebuilt record was made without the message's bytes: its header digest has to do."""
+    return (record.message_id, sha256, "" if sha256 else record.digest)
 
 
 # ---------------------------------------------------------------------- health

@@ -17,7 +17,7 @@ from mailsyncd.errors import RouteBlocked, StateForgot
 from mailsyncd.flow.gate import Gate
 from mailsyncd.flow.progress import Progress
 from mailsyncd.model import Record, Route, Status, TailMessage, Watermark
-from mailsyncd.policy import Marks, TailIndex, marks_of, pair, seen_marks
+from mailsyncd.policy import Marks, TailIndex, marks_of, pair, seen_marks, too_old
 from mailsyncd.ports import SinkSession, SourceSession, StateStore
 
 NEWEST = 1_000  # messages of a folder that are looked at, at the most
@@ -78,23 +78,13 @@ class Vouch:
             return []  # there is no such folder, so nothing to vouch for
         if not tail:
             return []
-        renumbered = {mark.dest_uidvalidity for mark in marks} - {None, mailbox.uidvalidity}
-        records: list[Record] = []
-        for route in routes:
-            records += await self._delivered(route, mailbox.uidvalidity, tail[0].uid)
-            records += await self._pending(route)
-            for before in renumbered:
-                records += await self._delivered(route, before or 0, 0)
+        records = await self._gate.call(
+            lambda: witnesses(self._store, routes, mailbox.uidvalidity, tail, marks)
+        )
         return unexplained(records, tail, mailbox.uidvalidity)
 
     async def _watermark(self, route: Route) -> Watermark | None:
         return await self._gate.call(lambda: self._store.watermark(route.key))
-
-    async def _pending(self, route: Route) -> list[Record]:
-        return await self._gate.call(lambda: self._store.pending(route.key))
-
-    async def _delivered(self, route: Route, uidvalidity: int, first: int) -> list[Record]:
-        return await self._gate.call(lambda: self._store.delivered(route.key, uidvalidity, first))
 
     # -------------------------------------------------------------- the routes
 
@@ -121,9 +111,8 @@ class Vouch:
         if strangers:
             mark = progress.stored
             for seen in await session.marks(_ends(progress.open)):
-                old = mark.since is not None and seen.uid < mark.backlog_until
-                is_wanted = not old or seen.received_at >= (mark.since or 0.0)
-                if is_wanted and strangers.knows(seen_marks(seen).likely()):
+                wanted = not too_old(seen.uid, seen.received_at or None, mark)
+                if wanted and strangers.knows(seen_marks(seen).likely()):
                     raise _forgotten(route.folder)
         self._admitted.add(route.key)
 
@@ -138,6 +127,25 @@ class Vouch:
             self._looked.clear()
             await self._looked.wait()
         return self._strangers[route.folder]
+
+
+async def witnesses(
+    store: StateStore,
+    routes: Sequence[Route],
+    uidvalidity: int,
+    tail: Sequence[TailMessage],
+    marks: Iterable[Watermark],
+) -> list[Record]:
+    """The records of these routes that may account for the tail, those from before the folder was
+    renumbered included. `marks` are the routes' watermarks."""
+    before = {mark.dest_uidvalidity for mark in marks if mark.dest_uidvalidity} - {uidvalidity}
+    found: list[Record] = []
+    for route in routes:
+        found += await store.pending(route.key)
+        found += await store.delivered(route.key, uidvalidity, tail[0].uid)
+        for one in before:
+            found += await store.delivered(route.key, one, 0)
+    return found
 
 
 def unexplained(

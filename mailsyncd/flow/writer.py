@@ -290,7 +290,7 @@ class Writer:
         twins = watch.progress.twins if watch and watch.progress else None
         if twins is None or record.gm_msgid is not None:
             return False
-        twin = twins.take(record.message_id, record.sha256)
+        twin = twins.take(record)
         if twin is None:
             return False
         now = self._belt.clock.now()
