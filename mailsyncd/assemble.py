@@ -31,6 +31,7 @@ from mailsyncd.flow.queue import RefQueue
 from mailsyncd.flow.ready import ReadyQueue
 from mailsyncd.flow.repairs import Rules
 from mailsyncd.flow.routes import RoutePlan, Routes
+from mailsyncd.flow.share import Share
 from mailsyncd.flow.vouch import Vouch
 from mailsyncd.imap.gmail import GmailSource
 from mailsyncd.imap.outlook import OutlookSink
@@ -93,6 +94,8 @@ class Assembly:
         self.stack = AsyncExitStack()
         self.store = make_store(configuration.state, self.clock)
         self.gate = Gate(self.store, self.clock, self.rng, grace=configuration.state.grace)
+        self.identity = Identity(owner(), is_gone)
+        self.share = Share(self.store, self.gate, self.identity, self.clock, life=configuration.state.lease)
         self.queue = RefQueue(configuration.daemon.queue_size)
         directory = configuration.state.path.parent / "tokens"
         self.accounts = Accounts(directory, self.clock, self.rng, self.stack)
@@ -115,6 +118,7 @@ class Assembly:
             daemon.settle_window, state.record_ttl, daemon.drain_timeout
         )
         sink, tenancy = self.sink(settings), self.tenancy(state, settings)
+        self.share.join(tenancy)
         return flow_destination.Destination(settings.name, sink, belt, routes, tenancy, times)
 
     def sink(self, settings: DestinationSettings) -> Sink:
@@ -129,8 +133,7 @@ class Assembly:
         return OutlookSink(settings.endpoint, login, profile, clock=self.clock, rng=self.rng)
 
     def tenancy(self, state: StateSettings, settings: DestinationSettings) -> Tenancy:
-        identity = Identity(owner(), is_gone)
-        return Tenancy(self.store, self.gate, settings.email, identity, self.clock, life=state.lease)
+        return Tenancy(self.store, self.gate, settings.email, self.identity, self.clock, life=state.lease)
 
     def plans(self, configuration: Configuration, destination: str) -> list[RoutePlan]:
         """The routes into one destination, as they are wanted."""

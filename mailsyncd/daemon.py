@@ -21,7 +21,8 @@ from mailsyncd.errors import ConfigError, MailsyncError, Problem
 from mailsyncd.flow.destination import Destination
 from mailsyncd.flow.gate import Gate
 from mailsyncd.flow.routes import RoutePlan
-from mailsyncd.flow.tasks import first_of
+from mailsyncd.flow.share import Share
+from mailsyncd.flow.tasks import all_of, first_of
 from mailsyncd.observe.control import ControlServer
 from mailsyncd.observe.systemd import Notifier, watchdog_interval
 from mailsyncd.policy import verdict
@@ -37,6 +38,7 @@ class Parts(Protocol):
 
     store: StateStore
     gate: Gate
+    share: Share
 
     @property
     def clock(self) -> Clock: ...
@@ -82,7 +84,8 @@ class Daemon:
         async with ControlServer(self._configuration.daemon.socket, self.status):
             log.info("daemon.started", version=__version__, routes=len(self._configuration.routes))
             try:
-                await first_of(self._destinations(), self._reloads(), self._watchdog())
+                share = self._parts.share
+                await first_of(self._destinations(), share.run(), self._reloads(), self._watchdog())
             finally:
                 await self._end_all()
         log.info("daemon.stopped")
@@ -121,7 +124,7 @@ class Daemon:
         self._notifier.stopping()
         for one in self._running.values():
             one.destination.stop()
-        await asyncio.gather(*(one.task for one in self._running.values()))
+        await all_of(self._parts.share.leave(), *(_end_of(one) for one in self._running.values()))
 
     def _reconcile(self) -> None:
         """Start what is wanted and not running."""
@@ -204,4 +207,9 @@ class Daemon:
             reload=self._reload,
             routes=routes,
             writers=writers,
+            sharing=self._parts.share.status(),
         )
+
+
+async def _end_of(running: _Running) -> None:
+    await running.task

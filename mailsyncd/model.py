@@ -271,7 +271,8 @@ class Lease:
     """Who may write to a destination. `owner` is empty once it was given up.
 
     `beat` changes with every renewal; a waiter takes over when it has seen the same beat for
-    a whole life by its own monotonic clock, so no two clocks need agree (D14).
+    a whole life by its own monotonic clock, so no two clocks need agree (D14). `pool` names the
+    set of destinations that its owner serves: daemons of one pool share them out.
     """
 
     owner: str
@@ -279,6 +280,23 @@ class Lease:
     beat: int
     life: float
     renewed_at: float
+    pool: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A daemon that makes itself known: because it holds no lease that would, or is about to leave.
+
+    `beat`, `life` and `pool` are as in a Lease; `expires_at` is the ttl.
+    """
+
+    owner: str
+    pool: str
+    beat: int
+    life: float
+    renewed_at: float
+    expires_at: int
+    leaving: bool = False
 
 
 @dataclass(frozen=True, slots=True)

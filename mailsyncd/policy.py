@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta, timezone
 from random import Random
@@ -321,6 +321,20 @@ class Twins:
 def _twin_key(record: Record, sha256: str) -> tuple[str | None, str, str]:
     """A rebuilt record was made without the message's bytes: its header digest has to do."""
     return (record.message_id, sha256, "" if sha256 else record.digest)
+
+
+# ------------------------------------------------- who writes to how many (I3)
+
+
+def fair_share(me: str, held: Mapping[str, int], destinations: int) -> int:
+    """How many of the destinations are `me`'s, where `held` says how many each daemon has now.
+
+    All shares together are all destinations, and no two differ by more than one. The larger ones
+    go to those who hold more, so that nobody hands over without need.
+    """
+    least, larger = divmod(destinations, len(held))
+    order = sorted(held, key=lambda owner: (-held[owner], owner))
+    return least + (order.index(me) < larger)
 
 
 # ---------------------------------------------------------------------- health

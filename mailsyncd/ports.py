@@ -21,6 +21,7 @@ from mailsyncd.model import (
     Lease,
     Listing,
     Mailbox,
+    Member,
     Record,
     TailMessage,
     Wake,
@@ -225,3 +226,9 @@ class StateStore(Protocol):
 
     async def put_lease(self, destination: str, new: Lease, *, expected: Lease | None) -> bool:
         """Replace `expected` by `new` if owner, epoch and beat are as expected. False if not."""
+
+    async def announce(self, member: Member) -> None:
+        """Put what a daemon tells of itself in the place of what it told before."""
+
+    async def members(self) -> list[Member]:
+        """Every daemon that has announced itself, by owner; also some that have gone since."""

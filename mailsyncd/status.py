@@ -64,6 +64,17 @@ class WriterStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Sharing:
+    """How the destinations are shared out: between how many daemons, how many there are, how many of
+    them are this one's share, and how many it holds."""
+
+    daemons: int
+    destinations: int
+    share: int
+    held: int
+
+
+@dataclass(frozen=True, slots=True)
 class DaemonStatus:
     """All that the local socket tells."""
 
@@ -74,3 +85,4 @@ class DaemonStatus:
     reload: str
     routes: tuple[RouteStatus, ...]
     writers: tuple[WriterStatus, ...]
+    sharing: Sharing

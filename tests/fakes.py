@@ -33,6 +33,7 @@ class VirtualClock:
 
     def __init__(self, start: float = 1_700_000_000.0) -> None:
         self._time = start
+        self.jumped = 0.0  # what somebody has set the wall clock to be off by
         self._timers: list[tuple[float, int, asyncio.Future[None]]] = []
         self._number = count()
 
@@ -40,7 +41,7 @@ class VirtualClock:
         return self._time
 
     def now(self) -> float:
-        return self._time
+        return self._time + self.jumped
 
     async def sleep(self, seconds: float) -> None:
         if seconds <= 0:

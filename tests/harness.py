@@ -16,6 +16,8 @@ from mailsyncd.flow.lease import Identity, Tenancy
 from mailsyncd.flow.queue import RefQueue
 from mailsyncd.flow.ready import ReadyQueue
 from mailsyncd.flow.routes import RoutePlan, Routes
+from mailsyncd.flow.share import Share
+from mailsyncd.flow.tasks import first_of
 from mailsyncd.flow.vouch import Vouch
 from mailsyncd.flow.watch import Belt, RouteSettings, Watch
 from mailsyncd.model import START_ALL, Route
@@ -47,6 +49,8 @@ class Bench:
     life: float = 60.0
     gone: frozenset[str] = frozenset()
     times: RouteSettings = TIMES
+    email: str = "me@outlook.example"
+    share: Share | None = None  # that of a daemon with several destinations, which runs it itself
 
     def __post_init__(self) -> None:
         rng = Random(1)
@@ -58,8 +62,10 @@ class Bench:
         self.routes = Routes(belt)
         self.routes.reconcile(self.plans())
         identity = Identity(self.owner, lambda other: other in self.gone)
-        tenancy = Tenancy(self.store, self.gate, "me@outlook.example", identity, self.clock, life=self.life)
+        tenancy = Tenancy(self.store, self.gate, self.email, identity, self.clock, life=self.life)
         settings = DestinationSettings(self.settle_window, self.times.record_ttl, drain_timeout=5.0)
+        self.own_share = Share(self.store, self.gate, identity, self.clock, life=self.life)
+        (self.share or self.own_share).join(tenancy)
         self.destination = Destination("outlook", self.outlook, belt, self.routes, tenancy, settings)
 
     def plans(self) -> list[RoutePlan]:
@@ -73,13 +79,19 @@ class Bench:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[asyncio.Task[None]]:
         """The destination at work; cancelled at the end, as by kill -9, unless it was stopped."""
-        task = asyncio.create_task(self.destination.run())
+        task = asyncio.create_task(self.run())
         try:
             await breathe()
             yield task
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+    async def run(self) -> None:
+        if self.share is None:
+            await first_of(self.destination.run(), self.own_share.run())
+        else:
+            await self.destination.run()
 
     async def die(self, task: asyncio.Task[None]) -> None:
         """End without a chance to tidy up: even the lease stays."""

@@ -67,6 +67,9 @@ def _show(status: dict[str, Any], out: TextIO) -> None:
     print(printable(summary), file=out)
     if status.get("reload"):
         print(printable(f"last reload: {status['reload']}"), file=out)
+    if (sharing := status.get("sharing", {})).get("destinations", 1) > 1:
+        shared = "writes to {held} of {destinations} destinations, its share is {share}; {daemons} daemons"
+        print(printable(shared.format(**sharing)), file=out)
     for heads, rows in ((_ROUTE_HEADS, routes), (_WRITER_HEADS, writers)):
         if rows:
             print(file=out)

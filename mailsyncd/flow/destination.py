@@ -90,12 +90,13 @@ class Destination:
 
     async def run(self) -> None:
         """Until stop(). Raises StateUnavailable when the state store stayed away too long."""
-        while not self._stopping.is_set():
+        while not self._tenancy.retired:
+            self._stopping.clear()
             self._enter(WriterState.STANDBY)
-            await first_of(self._tenancy.acquire(), self._stopped())
+            await first_of(self._tenancy.turn(), self._stopped())
             try:
-                if self._tenancy.epoch is not None:
-                    await first_of(self._tenancy.keep(), self._work(self.routes.run))
+                if not self._stopping.is_set() and await self._tenancy.take():
+                    await first_of(self._tenancy.keep(), self._work(self.routes.run), self._until_surplus())
             except LeaseLost as lost:
                 log.error("lease.lost", destination=self.name, error=str(lost))
             except StateForgot as forgot:
@@ -109,7 +110,7 @@ class Destination:
 
         Raises what kept the destination from being written to.
         """
-        if await self._tenancy.try_acquire() is not None:
+        if not await self._tenancy.try_take():
             return False
         self._attempts_left = ONCE_ATTEMPTS
         try:
@@ -120,6 +121,7 @@ class Destination:
 
     def stop(self) -> None:
         """Take nothing more, finish what is in flight; run() then returns by itself."""
+        self._tenancy.retired = True
         self._stopping.set()
 
     def look_again(self) -> None:
@@ -143,11 +145,18 @@ class Destination:
     async def _stopped(self) -> None:
         await self._stopping.wait()
 
+    async def _until_surplus(self) -> None:
+        """When another daemon is to write here, end the work as on stop(); then stand by."""
+        await self._tenancy.surplus()
+        self._stopping.set()
+        await asyncio.get_running_loop().create_future()
+
     async def _leave(self) -> None:
         """Forget what only the lease's holder may know, and give it up for a successor."""
         self._belt.ready.drain()
         self._belt.vouch.forget()
         self._recovery.forget()
+        self._writer.forget()
         self.routes.forget()
         self._fatal = None
         self._enter(WriterState.STOPPED)

@@ -1,12 +1,13 @@
 """Who may write to a destination: one daemon at a time, by a lease in the state store.
 
-A waiter takes over when it has seen the same beat for a whole life by its own monotonic
-clock, so no two clocks need agree; the holder stops trusting its lease well before that. A
-lease can only be believed for too short a time, never for too long.
+A waiter takes over when it has seen the same beat for a whole life by its own monotonic clock
+(share.py), so no two clocks need agree; the holder stops trusting its lease well before that.
+A lease can only be believed for too short a time, never for too long.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -22,7 +23,6 @@ log = structlog.get_logger()
 
 RENEWALS = 3  # in a life
 RESERVE = 0.25  # of a life: what must be left for an APPEND to begin
-STANDBY_POLL = 2.0  # seconds between looks at another's lease
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +32,14 @@ class Identity:
     owner: str
     is_gone: Callable[[str], bool]
 
+    def frees(self, lease: Lease) -> bool:
+        """Whether it can be taken at once: it was given up, or its owner runs no more."""
+        return not lease.owner or self.is_gone(lease.owner)
+
 
 class Tenancy:
-    """The lease of one destination, as this process sees it."""
+    """The lease of one destination, as this process sees it. Whether to take it, and whether to
+    give it up for others, is decided in share.py."""
 
     def __init__(
         self,
@@ -48,13 +53,18 @@ class Tenancy:
     ) -> None:
         self._store = store
         self._gate = gate
-        self._destination = destination
+        self.destination = destination
+        self.pool = ""
+        self.retired = False
+        self.on_release: Callable[[], None] = lambda: None
         self._identity = identity
         self._clock = clock
         self._life = life
         self._lease: Lease | None = None
         self._trusted_until = 0.0
-        self.since_mono = 0.0
+        self._offer: Lease | None = None
+        self._offered = asyncio.Event()
+        self._unwanted = asyncio.Event()
 
     @property
     def epoch(self) -> int | None:
@@ -69,41 +79,71 @@ class Tenancy:
     def require(self) -> int:
         """The epoch, if an APPEND may begin now; raises LeaseLost if not."""
         if self._lease is None or not self.held:
-            raise LeaseLost(f"the lease of {self._destination} could not be renewed in time")
+            raise LeaseLost(f"the lease of {self.destination} could not be renewed in time")
         return self._lease.epoch
 
-    async def try_acquire(self, seen: tuple[Lease, float] | None = None) -> tuple[Lease, float] | None:
-        """Take the lease if it is free. None when it was taken; else what stands in the way and
-        since when (monotonic) it has been seen so: to be passed back at the next try."""
-        now = self._clock.monotonic()
-        current = await self._gate.call(lambda: self._store.lease(self._destination))
-        if current is not None and not self._is_free(current, seen, now):
-            return seen if seen and _same(seen[0], current) else (current, now)
+    # ------------------------------------------------------------ taking, by turns
+
+    @property
+    def in_hand(self) -> bool:
+        """Whether it is ours, or on offer to us."""
+        return self._lease is not None or self._offered.is_set()
+
+    @property
+    def unwanted(self) -> bool:
+        """Whether it is ours, and being given up for another daemon."""
+        return self._unwanted.is_set()
+
+    def offer(self, current: Lease | None) -> None:
+        """It may be taken by us: `current` is what was seen of it, and stands in nobody's way."""
+        self._offer = current
+        self._offered.set()
+
+    async def turn(self) -> None:
+        """Wait, for as long as it takes, until it may be taken."""
+        await self._offered.wait()
+
+    async def take(self) -> bool:
+        """Take what is on offer, if nobody else was quicker."""
+        current = self._offer
         wanted = Lease(
-            self._identity.owner, (current.epoch if current else 0) + 1, 1, self._life, self._clock.now()
+            self._identity.owner,
+            (current.epoch if current else 0) + 1,
+            1,
+            self._life,
+            self._clock.now(),
+            self.pool,
         )
         asked = self._clock.monotonic()
-        if await self._put(wanted, current):
+        try:
+            taken = await self._put(wanted, current)
+        finally:
+            self._offered.clear()
+        if taken:
             self._hold(wanted, asked)
             reached(Step.LEASE_TAKEN)
-            self.since_mono = self._clock.monotonic()
-            log.info("lease.taken", destination=self._destination, epoch=wanted.epoch)
-            return None
-        return seen
+            self._unwanted.clear()
+            log.info("lease.taken", destination=self.destination, epoch=wanted.epoch)
+        return taken
 
-    def _is_free(self, lease: Lease, seen: tuple[Lease, float] | None, now: float) -> bool:
-        if not lease.owner or self._identity.is_gone(lease.owner):
-            return True
-        return seen is not None and _same(seen[0], lease) and now - seen[1] >= max(lease.life, self._life)
+    async def try_take(self) -> bool:
+        """Take it if it is free this very moment: for who can't wait."""
+        current = await self._gate.call(lambda: self._store.lease(self.destination))
+        if current is not None and not self._identity.frees(current):
+            return False
+        self.offer(current)
+        return await self.take()
 
-    async def acquire(self) -> None:
-        """Wait, for as long as it takes, until the lease is ours."""
-        seen = await self.try_acquire()
-        if seen is not None:
-            log.info("writer.standby", destination=self._destination, holder=seen[0].owner)
-        while seen is not None:
-            await self._clock.sleep(STANDBY_POLL)
-            seen = await self.try_acquire(seen)
+    def give_up(self) -> None:
+        """Others hold too few: finish what is in flight, and release it."""
+        log.info("lease.surplus", destination=self.destination)
+        self._unwanted.set()
+
+    async def surplus(self) -> None:
+        """Wait until it is to be given up for others."""
+        await self._unwanted.wait()
+
+    # -------------------------------------------------------------------- holding
 
     async def keep(self) -> None:
         """Renew until that fails for too long, or someone else has taken over: LeaseLost."""
@@ -113,16 +153,16 @@ class Tenancy:
             pause = self._life / RENEWALS
             lease = self._lease
             if lease is None:
-                raise LeaseLost(f"the lease of {self._destination} was given up")
+                raise LeaseLost(f"the lease of {self.destination} was given up")
             asked = self._clock.monotonic()
-            renewed = replace(lease, beat=lease.beat + 1, renewed_at=self._clock.now())
+            renewed = replace(lease, beat=lease.beat + 1, renewed_at=self._clock.now(), pool=self.pool)
             try:
-                if not await self._store.put_lease(self._destination, renewed, expected=lease):
+                if not await self._store.put_lease(self.destination, renewed, expected=lease):
                     self._trusted_until = float("-inf")  # what is in flight is not to go on, either
-                    raise LeaseLost(f"another daemon has taken over {self._destination}")
+                    raise LeaseLost(f"another daemon has taken over {self.destination}")
             except StateUnavailable as error:
                 self.require()
-                log.warning("lease.renewal_failed", destination=self._destination, error=str(error))
+                log.warning("lease.renewal_failed", destination=self.destination, error=str(error))
                 pause = min(1.0, pause)
             else:
                 self._hold(renewed, asked)
@@ -130,24 +170,22 @@ class Tenancy:
     async def release(self) -> None:
         """Give it up at once, so that a successor need not wait. Never raises."""
         lease, self._lease = self._lease, None
+        self._unwanted.clear()
         if lease is None:
             return
         given_up = replace(lease, owner="", beat=lease.beat + 1, renewed_at=self._clock.now())
         try:
-            await self._store.put_lease(self._destination, given_up, expected=lease)
+            await self._store.put_lease(self.destination, given_up, expected=lease)
         except StateUnavailable as error:
-            log.warning("lease.release_failed", destination=self._destination, error=str(error))
+            log.warning("lease.release_failed", destination=self.destination, error=str(error))
+        self.on_release()
 
     async def _put(self, wanted: Lease, current: Lease | None) -> bool:
         return await self._gate.call(
-            lambda: self._store.put_lease(self._destination, wanted, expected=current)
+            lambda: self._store.put_lease(self.destination, wanted, expected=current)
         )
 
     def _hold(self, lease: Lease, asked_mono: float) -> None:
         """Trust counts from before the request went out: the others' counts from after."""
         self._lease = lease
         self._trusted_until = asked_mono + self._life
-
-
-def _same(one: Lease, other: Lease) -> bool:
-    return (one.owner, one.epoch, one.beat) == (other.owner, other.epoch, other.beat)

@@ -361,6 +361,10 @@ class Writer:
         else:
             self._belt.queue.put_back([replace(ref, record=record)])
 
+    def forget(self) -> None:
+        """The lease is gone: what was to be tried again will be listed again."""
+        self._later.clear()
+
     def retry_later(self, ref: MessageRef, seconds: float) -> None:
         self._later.append((self._belt.clock.monotonic() + seconds, ref))
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from mailsyncd.errors import StateUnavailable
-from mailsyncd.model import Counts, Event, Failure, Lease, Record, Status, Watermark
+from mailsyncd.model import Counts, Event, Failure, Lease, Member, Record, Status, Watermark
 from mailsyncd.ports import Clock, Refused
 from mailsyncd.state import dynamo_table, items, rules
 from mailsyncd.state.dynamo_client import ABSENT, Condition, DynamoClient, Write, absent_or, equal
@@ -188,6 +188,13 @@ class DynamoStore:
             return there is None
         stored = items.lease_of(there)
         return (stored.owner, stored.epoch, stored.beat) == (new.owner, new.epoch, new.beat)
+
+    async def announce(self, member: Member) -> None:
+        await self._client.put(Write(items.DAEMONS, member.owner, items.member_item(member)))
+
+    async def members(self) -> list[Member]:
+        found = await self._client.query(items.DAEMONS, " ", "~")
+        return [items.member_of(item) for item in found]
 
 
 def _record_write(route: str, record: Record, condition: Condition) -> Write:

@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from mailsyncd.errors import FailureKind
-from mailsyncd.model import Claimant, Failure, Lease, Record, Status, Watermark
+from mailsyncd.model import Claimant, Failure, Lease, Member, Record, Status, Watermark
 
 Item = dict[str, Any]
 
 WATERMARK = "WATERMARK"
 LEASE = "LEASE"
+DAEMONS = "DAEMONS"
 UID_DIGITS = 10  # of 2**32 - 1
 
 
@@ -172,6 +173,7 @@ def lease_item(lease: Lease) -> Item:
         "beat": lease.beat,
         "life": lease.life,
         "renewed_at": lease.renewed_at,
+        "pool": lease.pool,
     }
 
 
@@ -182,6 +184,31 @@ def lease_of(item: Mapping[str, Any]) -> Lease:
         int(item["beat"]),
         float(item["life"]),
         float(item["renewed_at"]),
+        str(item.get("pool", "")),
+    )
+
+
+def member_item(member: Member) -> Item:
+    return {
+        "owner": member.owner,
+        "pool": member.pool,
+        "beat": member.beat,
+        "life": member.life,
+        "renewed_at": member.renewed_at,
+        "ttl": member.expires_at,
+        "leaving": member.leaving,
+    }
+
+
+def member_of(item: Mapping[str, Any]) -> Member:
+    return Member(
+        str(item["owner"]),
+        str(item["pool"]),
+        int(item["beat"]),
+        float(item["life"]),
+        float(item["renewed_at"]),
+        int(item["ttl"]),
+        bool(item["leaving"]),
     )
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from mailsyncd.errors import StateUnavailable
-from mailsyncd.model import Counts, Event, Failure, Lease, Record, Status, Watermark
+from mailsyncd.model import Counts, Event, Failure, Lease, Member, Record, Status, Watermark
 from mailsyncd.ports import Refused
 from mailsyncd.state import rules
 from mailsyncd.state.items import Item
@@ -87,3 +87,9 @@ class MemoryStore:
 
     async def put_lease(self, destination: str, new: Lease, *, expected: Lease | None) -> bool:
         return rules.put_lease(self.table, destination, new, expected)
+
+    async def announce(self, member: Member) -> None:
+        rules.announce(self.table, member)
+
+    async def members(self) -> list[Member]:
+        return rules.members(self.table)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
-from mailsyncd.model import Counts, Failure, Lease, Record, Status, Watermark
+from mailsyncd.model import Counts, Failure, Lease, Member, Record, Status, Watermark
 from mailsyncd.ports import Refused
 from mailsyncd.state import items
 from mailsyncd.state.items import Item
@@ -160,3 +160,11 @@ def put_lease(table: Table, destination: str, new: Lease, expected: Lease | None
 
 def _hand(one: Lease | None) -> tuple[str, int, int] | None:
     return (one.owner, one.epoch, one.beat) if one else None
+
+
+def announce(table: Table, member: Member) -> None:
+    table.put(items.DAEMONS, member.owner, items.member_item(member))
+
+
+def members(table: Table) -> list[Member]:
+    return [items.member_of(item) for item in table.query(items.DAEMONS, " ", "~")]

@@ -23,7 +23,7 @@ from mailsyncd.errors import MailsyncError
 from mailsyncd.observe import control
 from mailsyncd.observe.ask import NoAnswer, ask
 from mailsyncd.observe.control import ControlServer
-from mailsyncd.status import DaemonStatus, Health, RouteState, RouteStatus, WriterState, WriterStatus
+from mailsyncd.status import DaemonStatus, Health, RouteState, RouteStatus, Sharing, WriterState, WriterStatus
 
 ROUTE = RouteStatus(
     name="me@example.org > [INBOX]\x1b[2J",
@@ -39,7 +39,9 @@ ROUTE = RouteStatus(
     listed_age=None,
 )
 WRITER = WriterStatus("outlook", WriterState.WRITING, "", queued=5, in_flight=2, settling=0, epoch=9)
-STATUS = DaemonStatus(Health.HEALTHY, "run-1", "0.1.0", 93784.2, "applied", (ROUTE,), (WRITER,))
+STATUS = DaemonStatus(
+    Health.HEALTHY, "run-1", "0.1.0", 93784.2, "applied", (ROUTE,), (WRITER,), Sharing(1, 1, 1, 1)
+)
 
 
 class Terminal(io.StringIO):

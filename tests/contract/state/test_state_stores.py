@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from mailsyncd.errors import FailureKind, StateUnavailable
-from mailsyncd.model import Claimant, Failure, Lease, Record, Status, Watermark
+from mailsyncd.model import Claimant, Failure, Lease, Member, Record, Status, Watermark
 from mailsyncd.ports import Refused, StateStore
 from mailsyncd.state import items
 from mailsyncd.state.attributes import attributes
@@ -46,7 +46,8 @@ def done(one: Record, dest_uid: int | None = 100) -> Record:
 
 
 FAILURE = Failure(7, 1, FailureKind.REJECTED, "no", 1, 1.0)
-LEASE = Lease("one", 1, 1, 60.0, 1.0)
+LEASE = Lease("one", 1, 1, 60.0, 1.0, "pool")
+MEMBER = Member("host/boot/1", "pool", 1, 60.0, 1.5, 4_000_000_000)
 METHODS: dict[str, Callable[[StateStore], Awaitable[object]]] = {
     "open": lambda store: store.open(),
     "watermark": lambda store: store.watermark(ROUTE),
@@ -64,6 +65,8 @@ METHODS: dict[str, Callable[[StateStore], Awaitable[object]]] = {
     "counts": lambda store: store.counts(ROUTE),
     "lease": lambda store: store.lease("me@outlook.example"),
     "put_lease": lambda store: store.put_lease("me@outlook.example", LEASE, expected=None),
+    "announce": lambda store: store.announce(MEMBER),
+    "members": lambda store: store.members(),
 }
 
 
@@ -357,6 +360,14 @@ async def test_of_many_takers_at_once_one_has_the_lease(store: StateStore) -> No
     )
     assert answers.count(True) == 1
     assert await store.lease("me@outlook.example") == takers[answers.index(True)]
+
+
+async def test_daemons_make_themselves_known_each_in_its_own_place(store: StateStore) -> None:
+    assert await store.members() == []
+    other = replace(MEMBER, owner="Host/boot/2", pool="other")
+    for one in (MEMBER, other, replace(MEMBER, beat=2, leaving=True)):
+        await store.announce(one)
+    assert await store.members() == [other, replace(MEMBER, beat=2, leaving=True)]
 
 
 async def test_of_many_who_advance_at_once_one_does(store: StateStore) -> None:

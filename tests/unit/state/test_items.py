@@ -143,3 +143,9 @@ def test_a_number_that_the_engine_wrote_anew_is_still_the_same_number() -> None:
         "b": -0.5,
         "c": 1e-7,
     }
+
+
+def test_a_lease_of_a_version_before_has_no_pool() -> None:
+    item = items.lease_item(Lease("one", 1, 1, 60.0, 1.0, "pool"))
+    del item["pool"]
+    assert items.lease_of(item) == Lease("one", 1, 1, 60.0, 1.0)
