@@ -235,7 +235,11 @@ class Writer:
             progress.stored = new
 
     async def _store_watermark(self, route: str, new: Watermark, stored: Watermark) -> bool:
-        return await self._belt.gate.call(lambda: self._belt.store.advance(route, new, expected=stored))
+        async def advance() -> bool:
+            self._tenancy.require()  # a daemon that was frozen must not get in its successor's way
+            return await self._belt.store.advance(route, new, expected=stored)
+
+        return await self._belt.gate.call(advance)
 
     # --------------------------------------------------------------- the folder
 
