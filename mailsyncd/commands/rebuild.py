@@ -126,7 +126,7 @@ class _Work:
 
 async def _take(tenancy: Tenancy, clock: Clock, destination: str) -> None:
     """The lease; one that nobody renews any more, such as a restored store may hold, after its life."""
-    first = seen = await tenancy.try_acquire()
+    first = seen = await tenancy.try_take()
     if seen is not None:
         print(f"waiting for the lease of {destination}, held by {seen[0].owner}", file=sys.stderr)
     while seen is not None:
@@ -135,7 +135,7 @@ async def _take(tenancy: Tenancy, clock: Clock, destination: str) -> None:
                 f"another mailsyncd is writing to {destination}: stop it before its state is rebuilt"
             )
         await clock.sleep(STANDBY_POLL)
-        seen = await tenancy.try_acquire(seen)
+        seen = await tenancy.try_take(seen)
 
 
 def _show(reports: Sequence[Report], out: TextIO, *, dry_run: bool, as_json: bool) -> None:

@@ -110,7 +110,7 @@ class Destination:
 
         Raises what kept the destination from being written to.
         """
-        if not await self._tenancy.try_take():
+        if await self._tenancy.try_take() is not None:
             return False
         self._attempts_left = ONCE_ATTEMPTS
         try:

@@ -23,6 +23,7 @@ log = structlog.get_logger()
 
 RENEWALS = 3  # in a life
 RESERVE = 0.25  # of a life: what must be left for an APPEND to begin
+STANDBY_POLL = 2.0  # seconds between a command's looks at another's lease
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +127,20 @@ class Tenancy:
             log.info("lease.taken", destination=self.destination, epoch=wanted.epoch)
         return taken
 
-    async def try_take(self) -> bool:
-        """Take it if it is free this very moment: for who can't wait."""
+    async def try_take(self, seen: tuple[Lease, float] | None = None) -> tuple[Lease, float] | None:
+        """Without turns, for commands. None when it was taken; else what stands in the way and since
+        when (monotonic) it has been seen so: to be passed back at the next try. Raises LeaseLost."""
+        asked = self._clock.monotonic()
         current = await self._gate.call(lambda: self._store.lease(self.destination))
         if current is not None and not self._identity.frees(current):
-            return False
+            if seen is None or beat_of(seen[0]) != beat_of(current):
+                return (current, self._clock.monotonic())
+            if asked - seen[1] < max(current.life, self._life):
+                return seen
         self.offer(current)
-        return await self.take()
+        if not await self.take():
+            raise LeaseLost(f"another mailsyncd was quicker to take {self.destination}")
+        return None
 
     def give_up(self) -> None:
         """Others hold too few: finish what is in flight, and release it."""
@@ -189,3 +197,8 @@ class Tenancy:
         """Trust counts from before the request went out: the others' counts from after."""
         self._lease = lease
         self._trusted_until = asked_mono + self._life
+
+
+def beat_of(lease: Lease) -> tuple[str, int, int]:
+    """What no two states of a lease have in common."""
+    return (lease.owner, lease.epoch, lease.beat)

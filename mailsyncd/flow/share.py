@@ -17,7 +17,7 @@ import structlog
 
 from mailsyncd.errors import StateUnavailable
 from mailsyncd.flow.gate import Gate
-from mailsyncd.flow.lease import RENEWALS, Identity, Tenancy
+from mailsyncd.flow.lease import RENEWALS, Identity, Tenancy, beat_of
 from mailsyncd.flow.tasks import all_of, first_of
 from mailsyncd.model import Lease, Member
 from mailsyncd.policy import fair_share
@@ -247,7 +247,7 @@ class Share:
 
 
 def _stamp(what: Lease | Member) -> tuple[object, ...]:
-    """What no two states of it have in common."""
+    """See beat_of()."""
     if isinstance(what, Lease):
-        return (what.owner, what.epoch, what.beat)
+        return beat_of(what)
     return (what.owner, what.beat, what.leaving, what.pool)
