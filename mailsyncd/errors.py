@@ -77,15 +77,21 @@ class ConnectionLost(Transient):
 
 
 class Throttled(Transient):
-    """The server asks for a pause. `pause` is in seconds, as the server said it."""
+    """The server asks for a pause. `pause` is in seconds, as the server said it. `sent` NOTHING: it
+    had asked for it before, so that the command was not even begun."""
 
-    def __init__(self, why: str, pause: float) -> None:
+    def __init__(self, why: str, pause: float, sent: Sent = Sent.EVERYTHING) -> None:
         self.pause = pause
+        self.sent = sent
         super().__init__(why)
 
 
 class DestinationFull(Transient):
     """The destination has no room. Reaches: its writer; messages wait, none has failed."""
+
+
+class DestinationSuspected(DestinationFull):
+    """Several different messages were refused alike, with none accepted between (B37)."""
 
 
 class AuthRejected(MailsyncError):
@@ -107,8 +113,10 @@ class FailureKind(Enum):
 
 
 class MessageRejected(MailsyncError):
-    """This one message can't be copied; its neighbours are innocent. Reaches: a message."""
+    """This one message can't be copied; its neighbours are innocent. Reaches: a message. `vague`:
+    the server did not say what is wrong with it, so that it may be a full mailbox as well (B37)."""
 
-    def __init__(self, why: str, kind: FailureKind = FailureKind.REJECTED) -> None:
+    def __init__(self, why: str, kind: FailureKind = FailureKind.REJECTED, *, vague: bool = False) -> None:
         self.kind = kind
+        self.vague = vague
         super().__init__(why)

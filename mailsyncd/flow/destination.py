@@ -7,7 +7,7 @@ to stop. The reconnect loop of the destination is here, and nowhere else.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 
 import structlog
@@ -17,6 +17,7 @@ from mailsyncd.errors import (
     DestinationFull,
     LeaseLost,
     MailsyncError,
+    MessageRejected,
     RouteBlocked,
     StateForgot,
     StateUnavailable,
@@ -25,25 +26,25 @@ from mailsyncd.errors import (
 )
 from mailsyncd.flow.lease import Tenancy
 from mailsyncd.flow.ready import Ready
+from mailsyncd.flow.reconnect import Reconnects
 from mailsyncd.flow.recover import Recovery
 from mailsyncd.flow.routes import Routes
+from mailsyncd.flow.standstill import Standstill
+from mailsyncd.flow.suspicion import Suspicion
 from mailsyncd.flow.tasks import first_of
 from mailsyncd.flow.watch import Belt
 from mailsyncd.flow.window import Window
 from mailsyncd.flow.writer import Writer
 from mailsyncd.model import Message, Route
-from mailsyncd.policy import backoff
 from mailsyncd.ports import Sink, SinkSession
 from mailsyncd.status import WriterState, WriterStatus
 from mailsyncd.steps import Step, reached
 
 log = structlog.get_logger()
 
-STEADY = 60.0  # seconds a connection must live for the backoff to begin anew
 BLOCKED_RETRY = 300.0  # seconds between tries of a destination that needs its user
-FULL_RETRY = 60.0  # seconds between tries of a full destination
-UNCLEAR_PAUSE = 2.0  # seconds after a refusal that gives no reason
 RESTING = 240.0  # seconds between looks at an idle connection
+GLANCE = 2.0  # seconds between looks for something that may be tried during a standstill
 TICK = 1.0  # seconds: watermarks are stored this often at the most
 ONCE_ATTEMPTS = 3  # connections that run-once spends on a destination
 
@@ -74,14 +75,17 @@ class Destination:
         self._tenancy = tenancy
         self._settings = settings
         self._recovery = Recovery(belt.store, belt.gate, belt.clock, settle_window=settings.settle_window)
-        self._writer = Writer(belt, routes.watches, tenancy, self._recovery, record_ttl=settings.record_ttl)
+        self._standstill = Standstill(name, belt.clock, Suspicion())
+        self._writer = Writer(
+            belt, routes.watches, tenancy, self._recovery, self._standstill, record_ttl=settings.record_ttl
+        )
         self._stopping = asyncio.Event()
         self._wake = asyncio.Event()
         self._look_again = asyncio.Event()
         self._forgot: StateForgot | None = None
         self._fatal: MailsyncError | None = None
         self._attempts_left: int | None = None
-        self._resume_mono = 0.0
+        self._slow_start = False
         self._window: Window | None = None
         self._state = WriterState.STANDBY
         self._detail = ""
@@ -190,20 +194,21 @@ class Destination:
 
     async def _connections(self) -> None:
         """Connect, write, reconnect; until stop(), or something that reaches further."""
-        delays = backoff(self._belt.rng)
+        reconnects = Reconnects(self._belt.rng)
         while not self._stopping.is_set():
-            began = self._belt.clock.monotonic()
+            began, answers = self._belt.clock.monotonic(), self._standstill.answers
             pause = await self._one_connection()
             if self._fatal is not None:
                 raise self._fatal
-            if pause is None or self._belt.clock.monotonic() - began >= STEADY:
-                delays = backoff(self._belt.rng)
-            if pause is not None:
-                await first_of(self._belt.clock.sleep(pause or next(delays)), self._stopped())
+            self._slow_start = pause is not None
+            lived, fruitful = self._belt.clock.monotonic() - began, self._standstill.answers > answers
+            wait = reconnects.after(lived, planned=pause is None, fruitful=fruitful)
+            wait = max(wait, pause or 0.0, self._standstill.silence())
+            await first_of(self._belt.clock.sleep(wait), self._stopped())
 
     async def _one_connection(self) -> float | None:
-        """One connection's life. Returns the pause before the next: None if it ended as planned,
-        0 to leave it to the backoff."""
+        """One connection's life. Returns the shortest pause before the next; None if it ended as
+        planned."""
         self._enter(WriterState.CONNECTING)
         opened = asyncio.Event()
         try:
@@ -220,7 +225,7 @@ class Destination:
         async with self._sink.session() as session:
             opened.set()
             self._writer.connected()
-            self._enter(WriterState.WRITING)
+            self._enter(*self._standstill.state)
             log.info("writer.connected", destination=self.name)
             await self._serve(session)
 
@@ -235,22 +240,21 @@ class Destination:
         """Write over one connection until it ends, then wait for what is in flight. Raises
         Transient if the connection was lost."""
         self._window = window = Window(session.limits, self._belt.clock)
+        if self._slow_start:
+            window.went_badly()
         tasks: set[asyncio.Task[None]] = set()
         try:
             while self._may_write(session):
-                if self._belt.vouch.due():
-                    await first_of(window.empty(), self._stopped())
-                    if self._may_write(session):
-                        await self._belt.vouch.look(session)
-                elif self._recovery.due() == 0:
-                    await first_of(window.empty(), self._stopped())
-                    if self._may_write(session):
-                        await first_of(self._writer.judge(session), self._stopped())
-                elif (pause := self._resume_mono - self._belt.clock.monotonic()) > 0:
+                if pause := self._standstill.left(self._belt.ready):
+                    pause = min(pause, GLANCE) if self._standstill.probing else pause
                     await first_of(self._belt.clock.sleep(pause), self._stopped())
-                    self._enter(WriterState.WRITING)
+                    self._enter(*self._standstill.state)
+                elif self._belt.vouch.due():
+                    await self._inspect(session, window, self._belt.vouch.look)
+                elif self._recovery.due() == 0:
+                    await self._inspect(session, window, self._writer.judge)
                 elif len(self._belt.ready):
-                    ready = self._belt.ready.get()
+                    ready = self._next()
                     if await self._admitted(session, window, ready):
                         task = asyncio.create_task(self._deliver(session, window, ready))
                         tasks.add(task)
@@ -263,16 +267,32 @@ class Destination:
         if session.lost and not self._stopping.is_set():
             raise Transient("the connection was lost")
 
+    async def _inspect(
+        self,
+        session: SinkSession,
+        window: Window,
+        look: Callable[[SinkSession], Coroutine[object, object, None]],
+    ) -> None:
+        """A look at what is in the folders, for which nothing may be in flight."""
+        await first_of(window.empty(), self._stopped())
+        if self._may_write(session) and not self._standstill.left(self._belt.ready):
+            await first_of(look(session), self._stopped())
+
     async def _admitted(self, session: SinkSession, window: Window, ready: Ready) -> bool:
         """Wait for room and turn; False, and back to its place, if writing is over meanwhile."""
         if not window.fits(_size(ready)):
             await first_of(window.room(_size(ready)), self._stopped())
-        await window.turn()
-        if not self._may_write(session):
+        if session.limits.per_second:
+            await first_of(window.turn(), self._stopped())
+        if not self._may_write(session) or self._standstill.left([ready]):
             self._belt.ready.put(ready)
             return False
         window.enter(_size(ready))
         return True
+
+    def _next(self) -> Ready:
+        ready = self._belt.ready
+        return ready.get_best(self._standstill.rank) if self._standstill.probing else ready.get()
 
     def _may_write(self, session: SinkSession) -> bool:
         ended = session.ends_mono is not None and self._belt.clock.monotonic() >= session.ends_mono
@@ -298,13 +318,13 @@ class Destination:
             if again := await self._writer.deliver(session, ready):
                 self._belt.ready.put(again)
                 reserved = 0
-            window.went_well()
-        except Throttled as error:
-            self._pause(window, WriterState.THROTTLED, error, error.pause)
-        except DestinationFull as error:
-            self._pause(window, WriterState.FULL, error, FULL_RETRY)
+            else:
+                window.went_well()
+                self._enter(*self._standstill.state)
+        except MessageRejected:  # and taken care of
+            window.went_badly()
         except Transient as error:
-            self._pause(window, WriterState.RETRYING, error, UNCLEAR_PAUSE)
+            self._pause(window, error)
         except (StateUnavailable, LeaseLost, StateForgot) as fatal:
             self._fatal = self._fatal or fatal
         finally:
@@ -325,25 +345,29 @@ class Destination:
 
     # ------------------------------------------------------------------ trouble
 
-    def _pause(self, window: Window, state: WriterState, error: MailsyncError, seconds: float) -> None:
-        """The destination refused something: send nothing for a while."""
+    def _pause(self, window: Window, error: Transient) -> None:
+        """The destination refused something: send nothing for a while. In run-once a
+        destination without room is final."""
         window.went_badly()
-        self._resume_mono = max(self._resume_mono, self._belt.clock.monotonic() + seconds)
-        self._enter(state, str(error))
-        log.warning(
-            f"writer.{state.value}", destination=self.name, error=str(error), pause_seconds=round(seconds, 1)
-        )
+        self._standstill.begin(error)
+        self._enter(*self._standstill.state)
+        if isinstance(error, DestinationFull) and self._standstill.left(self._belt.ready) > GLANCE:
+            self._spend(error, at_once=True)
 
     def _trouble(self, state: WriterState, error: MailsyncError, pause: float) -> float:
         """The connection failed. In run-once that is final after a few times."""
         self._enter(state, str(error))
         report = log.error if state is WriterState.BLOCKED else log.warning
         report(f"writer.{state.value}", destination=self.name, error=str(error))
+        self._spend(error, at_once=state is WriterState.BLOCKED)
+        return pause
+
+    def _spend(self, error: MailsyncError, *, at_once: bool = False) -> None:
+        """One of the tries that run-once has."""
         if self._attempts_left is not None:
             self._attempts_left -= 1
-            if state is WriterState.BLOCKED or self._attempts_left <= 0:
-                self._fatal = error
-        return pause
+            if at_once or self._attempts_left <= 0:
+                self._fatal = self._fatal or error
 
     def _enter(self, state: WriterState, detail: str = "") -> None:
         self._state, self._detail = state, detail

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from mailsyncd.errors import FailureKind
@@ -92,6 +93,24 @@ class ReadyQueue:
         else:
             del self._shelves[lane, route]
         return ready
+
+    def get_best(self, rank: Callable[[Ready], tuple[int, int]]) -> Ready:
+        """The one of the lowest rank, out of turn. Raises ValueError if there is none."""
+        lane, route = key = min(
+            (key for key, shelf in self._shelves.items() if shelf),
+            key=lambda key: min(map(rank, self._shelves[key])),
+        )
+        shelf = self._shelves[key]
+        best = min(shelf, key=rank)
+        shelf.remove(best)
+        if not shelf:
+            del self._shelves[key]
+            self._turns[lane].remove(route)
+        return best
+
+    def __iter__(self) -> Iterator[Ready]:
+        for shelf in self._shelves.values():
+            yield from shelf
 
     def drop(self, route: str) -> None:
         """Forget a route's items, and give their room back."""

@@ -32,6 +32,7 @@ from mailsyncd.flow.pull import Puller
 from mailsyncd.flow.queue import RefQueue
 from mailsyncd.flow.read import read_ahead
 from mailsyncd.flow.ready import ReadyQueue
+from mailsyncd.flow.reconnect import Reconnects
 from mailsyncd.flow.sweep import SweepTimer
 from mailsyncd.flow.tasks import first_of
 from mailsyncd.flow.vouch import Vouch
@@ -42,7 +43,6 @@ from mailsyncd.status import RouteState, RouteStatus
 
 log = structlog.get_logger()
 
-STEADY = 60.0  # seconds a connection must live for the backoff to begin anew
 BLOCKED_RETRY = 300.0  # seconds between tries of a route that needs its user
 ONCE_ATTEMPTS = 3  # connections that run-once spends on a route
 SETTLE_POLL = 0.05  # seconds between looks at what run-once still waits for
@@ -95,14 +95,14 @@ class Watch:
 
     async def run(self) -> None:
         """Watch until cancelled. Raises only what reaches further than this route."""
-        delays = backoff(self._belt.rng)
+        reconnects = Reconnects(self._belt.rng)
         with structlog.contextvars.bound_contextvars(route=self.route.name):
             while True:
                 began = self._belt.clock.monotonic()
                 pause = await self._connect_and(self._serve)
-                if pause is None or self._belt.clock.monotonic() - began >= STEADY:
-                    delays = backoff(self._belt.rng)
-                await self._belt.clock.sleep(next(delays) if pause is None or pause < 0 else pause)
+                lived = self._belt.clock.monotonic() - began
+                wait = reconnects.after(lived, planned=pause is None)
+                await self._belt.clock.sleep(max(wait, pause or 0.0))
 
     async def run_once(self) -> None:
         """One listing, and wait until all of it is settled. `complete` says whether that was had."""

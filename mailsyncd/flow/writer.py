@@ -32,6 +32,7 @@ from mailsyncd.flow.lease import Tenancy
 from mailsyncd.flow.ready import Ready, Setback
 from mailsyncd.flow.recover import Recovery, Verdict
 from mailsyncd.flow.repairs import advice
+from mailsyncd.flow.standstill import Standstill
 from mailsyncd.flow.watch import Belt, Watch
 from mailsyncd.model import (
     Appended,
@@ -73,6 +74,7 @@ class Writer:
         watches: Mapping[str, Watch],
         tenancy: Tenancy,
         recovery: Recovery,
+        standstill: Standstill,
         *,
         record_ttl: float,
     ) -> None:
@@ -80,6 +82,7 @@ class Writer:
         self._watches = watches
         self._tenancy = tenancy
         self._recovery = recovery
+        self._standstill = standstill
         self._record_ttl = record_ttl
         self._ledger = Ledger(belt, watches, record_ttl)
         self._folders: dict[str, Mailbox] = {}
@@ -94,8 +97,8 @@ class Writer:
         """Settle one item, or see it in good hands. Returns what is to be written again over
         the next connection, with its bytes and their room.
 
-        Raises StateUnavailable and LeaseLost, which end the writer, and Throttled,
-        DestinationFull and Transient, which ask it to pause.
+        Raises StateUnavailable and LeaseLost, which end the writer; Throttled, DestinationFull and
+        Transient, which ask it to pause; and MessageRejected when that has been taken care of.
         """
         item = ready.item
         self.in_flight.add(item.ref.key)
@@ -119,6 +122,7 @@ class Writer:
         record = await self._claim(session, message)
         if record is not None:
             appended = await self._append(session, message, record)
+            self._standstill.accepted(message.ref.key)
             await self._finish(message.ref, record, appended)
         await self._ledger.resolve(message.ref)
         self._advance(message.ref)
@@ -182,17 +186,19 @@ class Writer:
             self._recovery.doubt(ref, record, settle=True)
             raise _InOtherHands from lost
         except MessageRejected as refusal:
-            await self._rejected(message, record, refusal)
-            raise _InOtherHands from refusal
+            self._rejected(message, record, refusal)
+            raise
         except RouteBlocked as blocked:
             # The folder is gone: open() will make it anew, or say that it may not.
             self._folders.pop(ref.route.folder, None)
             self._recovery.doubt(ref, record, settle=False)
             raise Transient(str(blocked)) from blocked
-        except (Throttled, DestinationFull, Transient):
+        except Transient as error:
+            if isinstance(error, Throttled) and error.sent is Sent.NOTHING:
+                raise _Unsent(record) from error
             # Refused for now. Some servers say so after they stored it, so look before repeating.
             self._recovery.doubt(ref, record, settle=False)
-            raise
+            raise self._standstill.refused(ref.key, error)[1] or error from None
 
     async def _finish(self, ref: MessageRef, record: Record, appended: Appended) -> None:
         reached(Step.APPENDED)
@@ -330,9 +336,14 @@ class Writer:
 
     # ------------------------------------------------------------------ setbacks
 
-    async def _rejected(self, message: Message, record: Record, refusal: MessageRejected) -> None:
-        """Look whether it was stored all the same, then try again, or set it aside."""
-        ref = replace(message.ref, attempts=message.ref.attempts + 1)
+    def _rejected(self, message: Message, record: Record, refusal: MessageRejected) -> None:
+        """Look whether it was stored all the same, then try again, or set it aside. Raises
+        DestinationSuspected where it is not the message that is to blame."""
+        change, suspected = self._standstill.refused(message.ref.key, refusal)
+        ref = replace(message.ref, attempts=max(0, message.ref.attempts + change))
+        if suspected is not None:
+            self._recovery.doubt(ref, record, settle=False)
+            raise suspected from refusal
         last = refusal.kind is not FailureKind.REJECTED or ref.attempts >= QUICK_TRIES
         if last:
             help_ = advice(message.body, refusal.kind)
@@ -357,10 +368,11 @@ class Writer:
     async def _act_on(self, verdict: Verdict) -> None:
         ref, record = verdict.doubt.ref, verdict.doubt.record
         if verdict.found is not None:
+            self._standstill.accepted(ref.key)
             await self._finish(ref, record, Appended(verdict.uidvalidity, verdict.found))
             await self._ledger.resolve(ref)
             self._advance(ref)
-        elif (refusal := verdict.doubt.refusal) is not None:
+        elif (refusal := verdict.doubt.refusal) is not None and not self._standstill.holds(ref.key):
             await self._set_aside(Setback(ref, refusal.kind, str(refusal)), record)
         else:
             self._belt.queue.put_back([replace(ref, record=record)])

@@ -75,6 +75,7 @@ def _plain(error: type[MailsyncError]) -> Callable[[str, Status], MailsyncError]
     return lambda why, _: error(why)
 
 
+SILENCES = 3  # rows at the top of the table: nothing may be sent for a while
 S, O, R, A = During.SIGN_IN, During.OPEN, During.READ, During.APPEND  # noqa: E741 - columns of the table
 TABLE = (
     _row(r"suggested backoff|request is throttled|\[throttled\]", _throttled),
@@ -113,8 +114,17 @@ def refusal(where: str, status: Status, during: During = During.OTHER) -> Mailsy
         if during in row.during and row.pattern.search(status.text):
             return row.make(why, status)
     if during is During.APPEND and status.kind == "BAD":
-        return MessageRejected(why)  # B36: per message, and permanent
+        return MessageRejected(why, vague=True)  # B36: per message, and permanent; or B37
     return Transient(why)
+
+
+def silence(where: str, status: Status) -> Throttled | None:
+    """What a NO or BAD of any command asks for if it asks for a pause, whatever was being done."""
+    for row in TABLE[:SILENCES]:
+        if row.pattern.search(status.text):
+            found = row.make(f"{where}: the server said {status.kind} {status.text}", status)
+            return found if isinstance(found, Throttled) else None
+    return None
 
 
 def unreachable(where: str, error: Exception) -> MailsyncError:

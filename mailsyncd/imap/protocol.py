@@ -18,7 +18,7 @@ from functools import partial
 
 from aioimaplib.aioimaplib import CONTROL_CHARS, NONAUTH, Commands
 
-from mailsyncd.errors import ConnectionLost, LeaseLost, Sent
+from mailsyncd.errors import ConnectionLost, LeaseLost, Sent, Throttled
 from mailsyncd.imap.commands import (
     COMMAND_TIMEOUT,
     NOTHING,
@@ -30,6 +30,7 @@ from mailsyncd.imap.commands import (
     Unasked,
     Wish,
 )
+from mailsyncd.imap.hush import Hush
 from mailsyncd.imap.outlet import Outlet
 from mailsyncd.imap.responses import (
     HostileInput,
@@ -63,6 +64,7 @@ class Connection(asyncio.Protocol):
         self.heard: Hearer = lambda number, name, response: None
         self.why_lost: str | None = None
         self.too_large = False  # lost over a literal beyond the limit
+        self.hush = Hush()
         self.state: str = NONAUTH
         self.allowed: frozenset[str] | None = None
         self._reader = ResponseReader(max_literal=max_literal)
@@ -133,13 +135,13 @@ class Connection(asyncio.Protocol):
         return ConnectionLost(self.why_lost or f"{self.where}: closed", sent)
 
     async def close(self) -> None:
-        """LOGOUT if the line is still there; then close it. Never raises, takes 10 s at the most."""
+        """LOGOUT, unless the line is gone or hushed; then close it. Never raises, takes 10 s at the most."""
         try:
             if self.why_lost is None:
                 self._logging_out = True
                 async with asyncio.timeout(CLOSE_TIMEOUT):
                     await self.execute("LOGOUT")
-        except (ConnectionLost, TimeoutError):
+        except (ConnectionLost, Throttled, TimeoutError):
             pass
         finally:
             self.fail("closed")
@@ -309,9 +311,10 @@ class Connection(asyncio.Protocol):
     def _register(self, name: str, wish: Wish) -> Command:
         if self.why_lost is not None:
             raise self.lost()
+        now = self._loop.time()
+        self.hush.check(now)
         self._number += 1
         tag = self._prefix + b"%d" % self._number
-        now = self._loop.time()
         command = Command(
             tag, name, wish, self._loop.create_future(), COMMAND_TIMEOUT, now, self._pulse.received
         )

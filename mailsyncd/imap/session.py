@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
@@ -16,7 +17,7 @@ from mailsyncd import __version__
 from mailsyncd.errors import AuthRejected, RouteBlocked, Transient
 from mailsyncd.imap.commands import NOTHING, Argument, Literal, Reply, Wish
 from mailsyncd.imap.dial import dial
-from mailsyncd.imap.faults import During, refusal
+from mailsyncd.imap.faults import During, refusal, silence
 from mailsyncd.imap.fetches import number, text
 from mailsyncd.imap.names import Naming
 from mailsyncd.imap.protocol import Connection
@@ -90,6 +91,13 @@ class Session:
             self._learn(response.text[2:])
         elif name == "OK":
             self._learn_from_code(status_of(response.text[2:]).code, status_of(response.text[2:]).argument)
+        elif name == "ANSWER":
+            self._heed(status_of(response.text.partition(b" ")[2]))
+
+    def _heed(self, status: Status) -> None:
+        """Fall silent in this very moment if the server asks for it (B50)."""
+        if status.kind != "OK" and (asked := silence(self.where, status)):
+            self.connection.hush.begin(asked, asyncio.get_running_loop().time())
 
     def _learn(self, text: bytes) -> None:
         words = text.decode("ascii", "replace").upper().split()
@@ -128,6 +136,7 @@ class Session:
         greeting = self.connection.greeting.result().text
         status = status_of(greeting[2:])
         if status.kind == "BYE":
+            self._heed(status)
             raise refusal(f"{self.where} (greeting)", status)
         if status.kind not in ("OK", "PREAUTH"):
             began = printable(greeting, 60)

@@ -84,7 +84,7 @@ async def test_a_refusal_instead_of_the_plus_keeps_the_body_back_and_disturbs_no
     async def script(line: Line) -> None:
         await signed_in(line)
         tag = await line.expect("APPEND")
-        line.say(f"{tag} NO Request is throttled. Suggested Backoff Time: 2000 milliseconds")
+        line.say(f"{tag} NO [OVERQUOTA] full")
         tag, body, _ = await take_append(line)
         assert body == b"next"
         line.say(f"{tag} OK")
@@ -93,10 +93,35 @@ async def test_a_refusal_instead_of_the_plus_keeps_the_body_back_and_disturbs_no
     async with served(script) as port, sink(port).session() as session:
         first = asyncio.create_task(session.append("F", attack, WHEN, seen=False))
         second = asyncio.create_task(session.append("F", b"next", WHEN, seen=False))
-        with pytest.raises(Throttled) as caught:
+        with pytest.raises(DestinationFull):
             await first
-        assert caught.value.pause == 2.0
         assert await second == Appended(None, None)
+
+
+@pytest.mark.parametrize("kind", ["NO", "BAD"])
+async def test_a_throttle_silences_the_connection_at_once_and_to_its_end(kind: str) -> None:
+    heard = asyncio.get_running_loop().create_future()
+
+    async def script(line: Line) -> None:
+        await signed_in(line)
+        tag = await line.expect("APPEND")
+        line.say(f"{tag} {kind} Request is throttled. Suggested Backoff Time: 299961 milliseconds")
+        heard.set_result(await line.reader.read())
+
+    async with served(script) as port:
+        async with sink(port).session() as session:
+            appends = [
+                asyncio.create_task(session.append("F", b"%d" % n, WHEN, seen=False)) for n in range(3)
+            ]
+            first, *others = await asyncio.gather(*appends, return_exceptions=True)
+            assert isinstance(first, Throttled)
+            assert (first.pause, first.sent) == (299.961, Sent.EVERYTHING)
+            for one in others:
+                assert isinstance(one, Throttled)
+                assert (round(one.pause), one.sent) == (300, Sent.NOTHING)
+            with pytest.raises(Throttled):
+                await session.open("F", create=True)
+        assert await asyncio.wait_for(heard, 5) == b""  # not even LOGOUT
 
 
 @pytest.mark.parametrize(

@@ -240,7 +240,7 @@ async def test_a_full_destination_fails_no_message() -> None:
     async with bench.running():
         await bench.clock.advance(300)
         full.clear()
-        await bench.clock.advance(100)
+        await bench.clock.advance(150)
     assert sorted(bench.outlook.bodies("Gmail/ann")) == [mail(n) for n in range(5)]
     assert await bench.store.failures(ROUTE.key) == []
 
