@@ -102,6 +102,21 @@ async def test_a_store_restored_to_earlier_is_noticed_and_nothing_is_copied_agai
     assert await yesterday.watermark(ROUTE.key) == before
 
 
+async def test_a_store_restored_under_a_running_daemon_is_noticed() -> None:
+    world = await settled_world(3)
+    yesterday = world.backup()
+    async with world.life() as bench:
+        for n in range(3, 6):
+            world.boxes[ROUTE].deliver(mail(n), when=at(n))
+        await world.clock.advance(3)
+        assert len(world.copies()) == 6
+        world.store.table.items.clear()
+        world.store.table.items.update(yesterday.table.items)
+        await world.clock.advance(100)
+        assert is_blocked(bench)
+    assert len(world.copies()) == 6
+
+
 async def test_of_thousands_copied_since_the_backup_none_is_copied_again() -> None:
     world = await settled_world(1)
     yesterday = world.backup()
