@@ -28,6 +28,7 @@ from mailsyncd.errors import (
     Transient,
 )
 from mailsyncd.flow.failures import Ledger
+from mailsyncd.flow.folders import Folders
 from mailsyncd.flow.lease import Tenancy
 from mailsyncd.flow.ready import Ready, Setback
 from mailsyncd.flow.recover import Recovery, Verdict
@@ -85,13 +86,13 @@ class Writer:
         self._standstill = standstill
         self._record_ttl = record_ttl
         self._ledger = Ledger(belt, watches, record_ttl)
-        self._folders: dict[str, Mailbox] = {}
+        self._folders = Folders(belt.vouch)
         self._later: list[tuple[float, MessageRef]] = []
         self.in_flight: set[tuple[str, int, int]] = set()
 
     def connected(self) -> None:
         """A new connection: what was known of the folders may be true no more."""
-        self._folders.clear()
+        self._folders.known.clear()
 
     async def deliver(self, session: SinkSession, ready: Ready) -> Ready | None:
         """Settle one item, or see it in good hands. Returns what is to be written again over
@@ -190,7 +191,7 @@ class Writer:
             raise
         except RouteBlocked as blocked:
             # The folder is gone: open() will make it anew, or say that it may not.
-            self._folders.pop(ref.route.folder, None)
+            self._folders.known.pop(ref.route.folder, None)
             self._recovery.doubt(ref, record, settle=False)
             raise Transient(str(blocked)) from blocked
         except Transient as error:
@@ -215,7 +216,7 @@ class Writer:
         if not await self._belt.gate.call(lambda: store.finish(ref.route.key, done)):
             raise LeaseLost(f"another daemon took over {ref.route.name} while a message was under way")
         reached(Step.FINISHED)
-        self._note_uid(ref.route.folder, appended)
+        self._folders.note(ref.route.folder, appended)
         self._log_copied(ref, done)
         if watch := self._watches.get(ref.route.key):
             watch.tally.copied += 1
@@ -231,7 +232,7 @@ class Writer:
             progress = watch.progress
             if progress is None:
                 continue
-            new = self._noting_folder(watch.route.folder, progress.watermark(self._belt.clock.now()))
+            new = self._folders.noted(watch.route.folder, progress.watermark(self._belt.clock.now()))
             if new.last_uid == progress.stored.last_uid:
                 continue
             reached(Step.WATERMARK_ASKED)
@@ -252,7 +253,7 @@ class Writer:
     async def _folder(self, session: SinkSession, ref: MessageRef) -> Mailbox:
         """The folder's numbers: the UIDNEXT is a lower bound for every APPEND from now on."""
         name = ref.route.folder
-        if name not in self._folders:
+        if name not in self._folders.known:
             try:
                 opened = await session.open(name, create=ref.route.create_folder)
             except RouteBlocked as blocked:
@@ -264,17 +265,10 @@ class Writer:
             except (Throttled, DestinationFull, Transient):
                 self.retry_later(ref, TWIN_RETRY)
                 raise
-            self._folders.setdefault(name, opened)
+            self._folders.known.setdefault(name, opened)
             reached(Step.FOLDER_SEEN)
             self._folder_trouble(ref, "")
-        return self._folders[name]
-
-    def _noting_folder(self, name: str, mark: Watermark) -> Watermark:
-        """With the folder's numbers, from which a later start sees whether the store remembers all."""
-        folder = self._folders.get(name)
-        if folder is None or folder.uidnext == 0 or not self._belt.vouch.complete(name):
-            return mark
-        return replace(mark, dest_uidvalidity=folder.uidvalidity, dest_uidnext=folder.uidnext)
+        return self._folders.known[name]
 
     def _folder_trouble(self, ref: MessageRef, error: str) -> None:
         for watch in self._watches.values():
@@ -282,15 +276,6 @@ class Writer:
                 watch.folder_trouble = error
                 if error:
                     log.error("route.blocked", route=watch.route.name, error=error)
-
-    def _note_uid(self, name: str, appended: Appended) -> None:
-        folder = self._folders.get(name)
-        if folder is None or appended.uid is None or appended.uidvalidity is None:
-            return
-        if folder.uidvalidity != appended.uidvalidity:
-            self._folders.pop(name)
-        elif appended.uid >= folder.uidnext:
-            self._folders[name] = replace(folder, uidnext=appended.uid + 1)
 
     # ------------------------------------------------- claims that are not granted
 
