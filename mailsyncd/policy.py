@@ -136,15 +136,28 @@ def first_watermark(route: Route, mailbox: Mailbox, now: float) -> Watermark:
 
 
 def watermark_after_change(
-    old: Watermark, mailbox: Mailbox, now: float, *, window: float, memory: float
+    old: Watermark,
+    mailbox: Mailbox,
+    now: float,
+    before: Iterable[Record] = (),
+    *,
+    window: float,
+    memory: float,
 ) -> Watermark:
     """The watermark after the source's UIDVALIDITY changed: a window is searched again.
 
     The window reaches back from the last time the old watermark is known to have been true,
     but not beyond half the time that records are kept, since what is older could not be
-    recognised. `window` and `memory` are in seconds.
+    recognised. `window` and `memory` are in seconds. Where `before`, the records of the old
+    numbering, has any that the watermark has passed, our clock can't narrow the window: it may
+    be wrong, and the source's own dates tell what was settled when.
     """
     since = max(min(now, old.updated_at) - window, now - memory / 2)
+    passed = [at for one in before if one.uid <= old.last_uid and (at := instant(one.internaldate))]
+    if passed:
+        since = min(max(passed) - window, max(since, min(passed)))
+    if old.since is not None and old.last_uid + 1 < old.backlog_until:
+        since = min(since, old.since)  # an earlier window has not been searched to its end
     new = Watermark(mailbox.uidvalidity, 0, now, mailbox.uidnext, since, rescan_of=old.uidvalidity)
     return replace(new, dest_uidvalidity=old.dest_uidvalidity, dest_uidnext=old.dest_uidnext)
 

@@ -81,12 +81,13 @@ async def _watermark(
     """Where a run would begin, without storing it."""
     stored = await store.watermark(route.key) if store else None
     now = parts.clock.now()
-    if stored is None:
+    if stored is None or store is None:
         return first_watermark(route, mailbox, now)
     if stored.uidvalidity == mailbox.uidvalidity:
         return stored
     window, memory = configuration.daemon.uidvalidity_window, configuration.state.record_ttl
-    return watermark_after_change(stored, mailbox, now, window=window, memory=memory)
+    before = await store.records(route.key, stored.uidvalidity)
+    return watermark_after_change(stored, mailbox, now, before, window=window, memory=memory)
 
 
 async def _list(

@@ -247,7 +247,8 @@ class Watch:
             new = first_watermark(self.route, mailbox, now)
         else:
             window, memory = self._settings.uidvalidity_window, self._settings.record_ttl
-            new = watermark_after_change(stored, mailbox, now, window=window, memory=memory)
+            before = await gate.call(lambda: store.records(key, stored.uidvalidity))
+            new = watermark_after_change(stored, mailbox, now, before, window=window, memory=memory)
             log.warning("route.uidvalidity_changed", before=stored.uidvalidity, now=mailbox.uidvalidity)
         if not await gate.call(lambda: store.advance(key, new, expected=stored)):
             raise LeaseLost(f"another daemon moved the watermark of {self.route.name}")

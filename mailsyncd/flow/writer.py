@@ -35,16 +35,7 @@ from mailsyncd.flow.recover import Recovery, Verdict
 from mailsyncd.flow.repairs import advice
 from mailsyncd.flow.standstill import Standstill
 from mailsyncd.flow.watch import Belt, Watch
-from mailsyncd.model import (
-    Appended,
-    Claimant,
-    Mailbox,
-    Message,
-    MessageRef,
-    Record,
-    Status,
-    Watermark,
-)
+from mailsyncd.model import Appended, Claimant, Mailbox, Message, MessageRef, Record, Status, Watermark
 from mailsyncd.policy import QUICK_TRIES, instant
 from mailsyncd.ports import SinkSession
 from mailsyncd.steps import Step, reached

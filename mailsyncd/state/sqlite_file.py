@@ -15,6 +15,12 @@ T = TypeVar("T")
 VERSION = 1
 BUSY_TIMEOUT = 5.0  # seconds to wait for another process's lock
 EXPIRED_AT_ONCE = 1000
+NOT_YET_PASSED = """
+    SELECT 1 FROM items AS mark WHERE mark.pk = old.pk AND mark.sk = 'WATERMARK'
+    AND old.sk > printf('UID#%010d#%010d',
+        json_extract(mark.item, '$.uidvalidity'), json_extract(mark.item, '$.last_uid'))
+    AND old.sk < printf('UID#%010d#~', json_extract(mark.item, '$.uidvalidity'))
+"""
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS items (
     pk TEXT NOT NULL, sk TEXT NOT NULL,
@@ -98,9 +104,12 @@ def identity(path: Path) -> tuple[int, int]:
 
 
 def delete_expired(connection: sqlite3.Connection, now: float) -> bool:
-    """Delete some of the records whose ttl has passed; False once none are left."""
+    """Delete some of the records whose ttl has passed; False once none are left. What the watermark
+    has yet to pass stays, for after a restart it would be copied again: a wall clock that is ahead
+    by a year must not make that happen."""
     deleted = connection.execute(
-        "DELETE FROM items WHERE (pk, sk) IN (SELECT pk, sk FROM items WHERE ttl < ? LIMIT ?)",
+        f"DELETE FROM items WHERE (pk, sk) IN (SELECT pk, sk FROM items AS old WHERE ttl < ? AND "  # noqa: S608 - ours
+        f"NOT EXISTS ({NOT_YET_PASSED}) LIMIT ?)",
         (int(now), EXPIRED_AT_ONCE),
     )
     return deleted.rowcount == EXPIRED_AT_ONCE

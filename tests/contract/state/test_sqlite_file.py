@@ -337,3 +337,23 @@ async def test_expired_records_go_when_the_file_is_opened_and_every_hour(
         await store.open()
     assert await store.records(ROUTE, 7) == [record(99)]
     await store.close()
+
+
+async def test_a_wall_clock_that_is_far_ahead_deletes_nothing_that_the_watermark_has_yet_to_pass(
+    tmp_path: Path,
+) -> None:
+    """A restart would list it, find no record, and copy it again."""
+    clock = VirtualClock()
+    store = SqliteStore(tmp_path / "state.db", clock=clock)
+    await store.open()
+    for one in (record(1), record(3), record(4), record(9, uidvalidity=6), record(9, uidvalidity=8)):
+        await store.claim(ROUTE, one)
+        await store.finish(ROUTE, replace(done(one), expires_at=int(clock.now()) + 90 * 86_400))
+    await store.advance(ROUTE, Watermark(7, 2, clock.now()), expected=None)
+    await store.close()
+    clock.jumped = 400 * 86_400.0
+    store = SqliteStore(tmp_path / "state.db", clock=clock)
+    await store.open()
+    assert [one.uid for one in await store.records(ROUTE, 7)] == [3, 4]
+    assert await store.records(ROUTE, 6) == await store.records(ROUTE, 8) == []
+    await store.close()

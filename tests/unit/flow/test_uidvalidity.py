@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
+import pytest
 from fakes import mail
 from harness import Bench, a_route, bench_of
 
-from mailsyncd.model import Start, StartKind
+from mailsyncd.model import Mailbox, Start, StartKind, Watermark
+from mailsyncd.policy import instant, watermark_after_change
 
 ROUTE = a_route()
 
 
 def stamp(bench: Bench, hours_ago: float) -> str:
     when = datetime.fromtimestamp(bench.clock.now(), UTC) - timedelta(hours=hours_ago)
+    return when.strftime("%d-%b-%Y %H:%M:%S +0000")
+
+
+def stamp_before(stamp: str, *, days: int) -> str:
+    when = datetime.fromtimestamp(instant(stamp) or 0, UTC) - timedelta(days=days)
     return when.strftime("%d-%b-%Y %H:%M:%S +0000")
 
 
@@ -75,3 +83,37 @@ async def test_a_start_date_outlives_a_restart_half_way() -> None:
     async with again.running():
         await bench.clock.advance(200)
     assert bench.outlook.bodies("Gmail/ann") == [mail(2), mail(5)]
+
+
+@pytest.mark.parametrize("jump", [3600.0, -3600.0, 400 * 86_400.0, -400 * 86_400.0])
+@pytest.mark.parametrize("ahead", [False, True])
+async def test_a_wall_clock_that_is_wrong_changes_nothing(jump: float, ahead: bool) -> None:
+    """Wrong only at the change, or already when the last message was copied before it."""
+    bench = bench_of(ROUTE)
+    box = bench.boxes[ROUTE]
+    yesterday, today = stamp(bench, 20), stamp(bench, 0)
+    for n in (1, 2):
+        box.deliver(mail(n), when=yesterday)
+    bench.clock.jumped = jump if ahead else 0.0
+    async with bench.running():
+        await bench.clock.advance(3)
+        bench.clock.jumped = jump
+        old = dict(box.messages)
+        box.uidvalidity, box.messages, box.uidnext = 8, {}, 100
+        box.deliver(mail(3), when=stamp_before(yesterday, days=30))  # settled, and never copied
+        for body, when, _ in old.values():
+            box.deliver(body, when=when)
+        box.deliver(mail(4), when=today)  # came before the change was seen
+        box.cut()
+        await bench.clock.advance(10)
+    assert bench.outlook.bodies("Gmail/ann") == [mail(1), mail(2), mail(4)]
+
+
+def test_a_window_that_was_not_searched_to_its_end_is_not_made_smaller() -> None:
+    old = Watermark(7, 10, 1e9, backlog_until=100, since=5e8)
+    again = watermark_after_change(old, Mailbox(8, 200, 150), 1e9 + 60, window=86_400, memory=90 * 86_400)
+    assert again.since == 5e8
+    done = replace(old, last_uid=99)
+    assert watermark_after_change(
+        done, Mailbox(8, 200, 150), 1e9 + 60, window=86_400, memory=90 * 86_400
+    ).since == pytest.approx(1e9 - 86_400)
