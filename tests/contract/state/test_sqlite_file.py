@@ -16,6 +16,7 @@ from fakes import VirtualClock  # type: ignore[import-not-found, unused-ignore]
 from test_state_stores import ROUTE, done, record
 
 from mailsyncd.errors import StateUnavailable
+from mailsyncd.model import Watermark
 from mailsyncd.observe.clock import SystemClock
 from mailsyncd.ports import Refused
 from mailsyncd.state import sqlite, sqlite_file
