@@ -215,6 +215,8 @@ class FakeOutlook:
     hold: asyncio.Event | None = None
     fail_connect: list[MailsyncError] = field(default_factory=list)
     refuse_open: MailsyncError | None = None
+    on_open: Callable[[str, bool], MailsyncError | None] = lambda name, create: None
+    opens: int = 0
     sessions: int = 0
     appends: int = 0
     tails: int = 0
@@ -263,8 +265,9 @@ class FakeSinkSession:
 
     async def open(self, folder: str, *, create: bool) -> Mailbox:
         await self._turn()
-        if self._outlook.refuse_open:
-            raise self._outlook.refuse_open
+        self._outlook.opens += 1
+        if error := self._outlook.refuse_open or self._outlook.on_open(folder, create):
+            raise error
         copies = self._outlook.folders.setdefault(folder, [])
         return Mailbox(self._outlook.uidvalidity, self._outlook.uidnext.setdefault(folder, 1), len(copies))
 

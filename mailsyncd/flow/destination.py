@@ -14,7 +14,6 @@ import structlog
 
 from mailsyncd.errors import (
     AuthRejected,
-    DestinationFull,
     LeaseLost,
     MailsyncError,
     MessageRejected,
@@ -116,7 +115,7 @@ class Destination:
         """
         if await self._tenancy.try_take() is not None:
             return False
-        self._attempts_left = ONCE_ATTEMPTS
+        self._attempts_left, self._standstill.patient = ONCE_ATTEMPTS, False
         try:
             await first_of(self._tenancy.keep(), self._work(self.routes.run_once))
         finally:
@@ -346,12 +345,12 @@ class Destination:
     # ------------------------------------------------------------------ trouble
 
     def _pause(self, window: Window, error: Transient) -> None:
-        """The destination refused something: send nothing for a while. In run-once a
-        destination without room is final."""
+        """The destination refused something: send nothing for a while. For run-once that
+        may be the end."""
         window.went_badly()
         self._standstill.begin(error)
         self._enter(*self._standstill.state)
-        if isinstance(error, DestinationFull) and self._standstill.left(self._belt.ready) > GLANCE:
+        if self._standstill.hopeless(self._belt.ready):
             self._spend(error, at_once=True)
 
     def _trouble(self, state: WriterState, error: MailsyncError, pause: float) -> float:

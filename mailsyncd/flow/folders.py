@@ -1,34 +1,73 @@
-"""The numbers of the target folders, as they are known over one connection."""
+"""What is known of the destination's folders over one connection, and which can't be opened."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
-from mailsyncd.flow.vouch import Vouch
-from mailsyncd.model import Appended, Mailbox, Watermark
+import structlog
+
+from mailsyncd.errors import RouteBlocked
+from mailsyncd.flow.watch import Belt, Watch
+from mailsyncd.model import Appended, Mailbox, Route, Watermark
+from mailsyncd.ports import SinkSession
+from mailsyncd.steps import Step, reached
+
+log = structlog.get_logger()
 
 
 class Folders:
-    """`known` by name. The UIDNEXT is a lower bound for every APPEND from now on."""
+    """Of one destination."""
 
-    def __init__(self, vouch: Vouch) -> None:
-        self.known: dict[str, Mailbox] = {}
-        self._vouch = vouch
+    def __init__(self, belt: Belt, watches: Mapping[str, Watch]) -> None:
+        self._belt = belt
+        self._watches = watches
+        self._known: dict[str, Mailbox] = {}
 
-    def note(self, name: str, appended: Appended) -> None:
-        """A finished copy, with its UID where that is known."""
-        folder = self.known.get(name)
-        if folder is None or appended.uid is None or appended.uidvalidity is None:
-            return
-        if folder.uidvalidity != appended.uidvalidity:
-            self.known.pop(name)
-        elif appended.uid >= folder.uidnext:
-            self.known[name] = replace(folder, uidnext=appended.uid + 1)
+    def forget_all(self) -> None:
+        """A new connection: what was known may be true no more."""
+        self._known.clear()
+
+    def forget(self, name: str) -> None:
+        """It is not there any more, or not as it was."""
+        self._known.pop(name, None)
+
+    async def open(self, session: SinkSession, route: Route) -> Mailbox:
+        """The numbers of a route's folder: the UIDNEXT is a lower bound for every APPEND from now on.
+        Raises what session.open() raises; that a folder can't be opened is shown with its routes."""
+        name = route.folder
+        if name not in self._known:
+            try:
+                opened = await session.open(name, create=route.create_folder)
+            except RouteBlocked as blocked:
+                self.trouble(name, str(blocked))
+                raise
+            self._known.setdefault(name, opened)
+            reached(Step.FOLDER_SEEN)
+            self.trouble(name, "")
+        return self._known[name]
+
+    def trouble(self, name: str, error: str) -> None:
+        """Why the routes into a folder stand still; an empty text when they don't."""
+        for watch in self._watches.values():
+            if watch.route.folder == name and watch.folder_trouble != error:
+                watch.folder_trouble = error
+                if error:
+                    log.error("route.blocked", route=watch.route.name, error=error)
 
     def noted(self, name: str, mark: Watermark) -> Watermark:
-        """A watermark with the folder's numbers, from which a later start sees whether the state store
-        remembers all."""
-        folder = self.known.get(name)
-        if folder is None or folder.uidnext == 0 or not self._vouch.complete(name):
+        """With the folder's numbers, from which a later start sees whether the store remembers all."""
+        folder = self._known.get(name)
+        if folder is None or folder.uidnext == 0 or not self._belt.vouch.complete(name):
             return mark
         return replace(mark, dest_uidvalidity=folder.uidvalidity, dest_uidnext=folder.uidnext)
+
+    def note(self, name: str, appended: Appended) -> None:
+        """A copy was made. A number that should not be possible means another folder of that name."""
+        folder = self._known.get(name)
+        if folder is None or appended.uid is None or appended.uidvalidity is None:
+            return
+        if folder.uidvalidity != appended.uidvalidity or appended.uid < folder.uidnext - 1:
+            self.forget(name)
+        elif appended.uid >= folder.uidnext:
+            self._known[name] = replace(folder, uidnext=appended.uid + 1)

@@ -38,6 +38,7 @@ from mailsyncd.steps import Step, reached
 log = structlog.get_logger()
 
 LOOK_AGAIN = 1.0  # seconds between looks that were not prompted by a new doubt
+BLOCKED_AGAIN = 60.0  # seconds between looks into a folder that can't be opened
 Key = tuple[str, int, int]  # MessageRef.key
 
 
@@ -69,6 +70,7 @@ class Recovery:
         self._gate = gate
         self._clock = clock
         self._settle_window = settle_window
+        self.trouble: dict[str, str] = {}  # why a folder could not be looked into at the last look
         self._doubts: list[Doubt] = []
         self._fresh = False
         self._looked_mono = float("-inf")
@@ -116,8 +118,15 @@ class Recovery:
             return None
         if self._fresh:
             return 0.0
-        next_look = max(min(one.settled_mono for one in self._doubts), self._looked_mono + LOOK_AGAIN)
+        next_look = min(
+            max(one.settled_mono, self._looked_mono + self._apart(one.ref.route.folder))
+            for one in self._doubts
+        )
         return max(0.0, next_look - self._clock.monotonic())
+
+    def _apart(self, folder: str) -> float:
+        """Seconds between looks into a folder."""
+        return BLOCKED_AGAIN if self.trouble.get(folder) else LOOK_AGAIN
 
     async def look(self, session: SinkSession) -> list[Verdict]:
         """Inspect the tail of every folder that holds doubts. Nothing may be in flight."""
@@ -130,7 +139,9 @@ class Recovery:
         for folder, doubts in by_folder.items():
             try:
                 verdicts += await self._look_in(session, folder, doubts)
+                self.trouble[folder] = ""
             except RouteBlocked as error:
+                self.trouble[folder] = str(error)
                 log.warning("recovery.waiting", folder=folder, doubts=len(doubts), error=str(error))
         decided = {id(one.doubt) for one in verdicts}
         self._doubts = [one for one in self._doubts if id(one) not in decided]
@@ -171,23 +182,25 @@ class Recovery:
         for route in self._routes:
             if route.folder == folder:
                 owned += await self._delivered(route.key, mailbox.uidvalidity, first)
-        return [record for record in owned if record.status is Status.DONE]
+        done = [record for record in owned if record.status is Status.DONE]
+        if mailbox.uidnext and any((record.dest_uid or 0) >= mailbox.uidnext for record in done):
+            # Made anew under the same UIDVALIDITY: UIDs of before mean other messages now.
+            return [replace(record, dest_uid=None) for record in done]
+        return done
 
     async def _delivered(self, route: str, uidvalidity: int, first: int) -> list[Record]:
         return await self._gate.call(lambda: self._store.delivered(route, uidvalidity, first))
 
 
 def _tail_start(doubts: Sequence[Doubt], mailbox: Mailbox) -> int:
-    """The lowest UIDNEXT of the records; the whole folder if its UIDVALIDITY changed since."""
-    starts = [
-        one.record.dest_uidnext if one.record.dest_uidvalidity == mailbox.uidvalidity else None
-        for one in doubts
-    ]
-    return min(start or 1 for start in starts)
+    """The lowest UIDNEXT of the records; the whole folder if it is not the one that it was."""
+    return min(_as_of(one.record, mailbox).dest_uidnext or 1 for one in doubts)
 
 
 def _as_of(record: Record, mailbox: Mailbox) -> Record:
-    """A UIDNEXT means nothing under another UIDVALIDITY."""
-    if record.dest_uidvalidity == mailbox.uidvalidity:
+    """A UIDNEXT means nothing under another UIDVALIDITY, nor in a folder that was made anew under the
+    same one, as is seen by its having given out fewer UIDs."""
+    shrunk = record.dest_uidnext and 0 < mailbox.uidnext < record.dest_uidnext
+    if record.dest_uidvalidity == mailbox.uidvalidity and not shrunk:
         return record
     return replace(record, dest_uidnext=None)

@@ -13,6 +13,7 @@ import structlog
 
 from mailsyncd.errors import DestinationFull, DestinationSuspected, MessageRejected, Throttled, Transient
 from mailsyncd.flow.ready import Ready
+from mailsyncd.flow.stragglers import UNCLEAR_TRIES, Stragglers
 from mailsyncd.flow.suspicion import Key, Suspicion
 from mailsyncd.model import Message
 from mailsyncd.ports import Clock
@@ -23,6 +24,7 @@ log = structlog.get_logger()
 FULL_PAUSES = (60.0, 900.0)  # seconds: the first, and the longest
 THROTTLED_PAUSES = (1.0, 300.0)  # for a server that names a trifle again and again
 UNCLEAR_PAUSES = (2.0, 300.0)  # after a refusal that gives no reason (B57)
+ONCE_ROUNDS = 5  # pauses without a success between, before run-once gives up
 QUICK_PAUSE = 2.0  # seconds between probes with messages that were not refused before
 
 
@@ -33,7 +35,9 @@ class Standstill:
         self._destination = destination
         self._clock = clock
         self._suspicion = suspicion
+        self._stragglers = Stragglers()
         self._silent_until = self._until = self._soon = clock.monotonic()
+        self.patient = True  # False in run-once, which can't wait for hours
         self.answers = 0  # that were about a message and nothing else
         self._rounds = 0  # pauses since a message was taken
         self._state: WriterState | None = None
@@ -41,13 +45,28 @@ class Standstill:
 
     # ---------------------------------------------------------- what was answered
 
+    def blame(self, key: Key, error: Transient) -> tuple[MessageRejected | None, Transient | None]:
+        """A message was refused by an answer that does not blame it. Returns why it is to be set
+        aside, if that has come to an end, and what asks for a pause, unless others pass."""
+        if isinstance(error, Throttled):
+            return None, error
+        times = self._stragglers.refused(key)
+        if not isinstance(error, DestinationFull):
+            if times >= UNCLEAR_TRIES:
+                return MessageRejected(str(error)), None
+            if (suspected := self.refused(key, error)[1]) is not None:
+                return None, suspected
+        return None, None if times and self.patient else error
+
+    def wait(self, key: Key) -> float:
+        """Seconds for which a message waits while others pass."""
+        return self._stragglers.wait(key) if self.patient and not self._suspicion.active else 0.0
+
     def refused(
         self, key: Key, refusal: MessageRejected | Transient
     ) -> tuple[int, DestinationSuspected | None]:
         """A message was refused: how that changes its attempts, and whether it is a sign that the
         destination is at fault."""
-        if isinstance(refusal, Throttled | DestinationFull):
-            return 0, None  # the server has said whose fault it is
         self.answers += isinstance(refusal, MessageRejected)
         if isinstance(refusal, MessageRejected) and not refusal.vague:
             return 1, None
@@ -63,6 +82,7 @@ class Standstill:
     def accepted(self, key: Key) -> None:
         """A message was taken."""
         self._suspicion.accepted(key)
+        self._stragglers.accepted(key)
         self.answers += 1
         self._rounds = 0
         if self._state is WriterState.FULL:
@@ -126,6 +146,12 @@ class Standstill:
 
     def _left(self, until: float) -> float:
         return max(0.0, until - self._clock.monotonic())
+
+    def hopeless(self, waiting: Iterable[Ready]) -> bool:
+        """Whether it would take more patience than run-once has: no room, or no end of refusals."""
+        if self._state is WriterState.FULL:
+            return self.left(waiting) > QUICK_PAUSE
+        return self._state is WriterState.RETRYING and self._rounds >= ONCE_ROUNDS
 
     # ------------------------------------------------------------------ the probe
 

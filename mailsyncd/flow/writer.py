@@ -18,7 +18,6 @@ import structlog
 
 from mailsyncd.errors import (
     ConnectionLost,
-    DestinationFull,
     FailureKind,
     LeaseLost,
     MessageRejected,
@@ -77,13 +76,13 @@ class Writer:
         self._standstill = standstill
         self._record_ttl = record_ttl
         self._ledger = Ledger(belt, watches, record_ttl)
-        self._folders = Folders(belt.vouch)
+        self._folders = Folders(belt, watches)
         self._later: list[tuple[float, MessageRef]] = []
         self.in_flight: set[tuple[str, int, int]] = set()
 
     def connected(self) -> None:
         """A new connection: what was known of the folders may be true no more."""
-        self._folders.known.clear()
+        self._folders.forget_all()
 
     async def deliver(self, session: SinkSession, ready: Ready) -> Ready | None:
         """Settle one item, or see it in good hands. Returns what is to be written again over
@@ -182,15 +181,19 @@ class Writer:
             raise
         except RouteBlocked as blocked:
             # The folder is gone: open() will make it anew, or say that it may not.
-            self._folders.known.pop(ref.route.folder, None)
+            self._folders.forget(ref.route.folder)
             self._recovery.doubt(ref, record, settle=False)
             raise Transient(str(blocked)) from blocked
         except Transient as error:
             if isinstance(error, Throttled) and error.sent is Sent.NOTHING:
                 raise _Unsent(record) from error
             # Refused for now. Some servers say so after they stored it, so look before repeating.
-            self._recovery.doubt(ref, record, settle=False)
-            raise self._standstill.refused(ref.key, error)[1] or error from None
+            last, blame = self._standstill.blame(ref.key, error)
+            self._recovery.doubt(ref, record, settle=False, refusal=last)
+            if blame is None:
+                log.warning("message.refused", uid=ref.uid, attempts=ref.attempts, error=str(error))
+                raise _InOtherHands from error
+            raise blame from None
 
     async def _finish(self, ref: MessageRef, record: Record, appended: Appended) -> None:
         reached(Step.APPENDED)
@@ -242,31 +245,16 @@ class Writer:
     # --------------------------------------------------------------- the folder
 
     async def _folder(self, session: SinkSession, ref: MessageRef) -> Mailbox:
-        """The folder's numbers: the UIDNEXT is a lower bound for every APPEND from now on."""
-        name = ref.route.folder
-        if name not in self._folders.known:
-            try:
-                opened = await session.open(name, create=ref.route.create_folder)
-            except RouteBlocked as blocked:
-                self._folder_trouble(ref, str(blocked))
-                self.retry_later(ref, FOLDER_RETRY)
-                raise _InOtherHands from blocked
-            except ConnectionLost as lost:
-                raise _Unsent(ref.record) from lost
-            except (Throttled, DestinationFull, Transient):
-                self.retry_later(ref, TWIN_RETRY)
-                raise
-            self._folders.known.setdefault(name, opened)
-            reached(Step.FOLDER_SEEN)
-            self._folder_trouble(ref, "")
-        return self._folders.known[name]
-
-    def _folder_trouble(self, ref: MessageRef, error: str) -> None:
-        for watch in self._watches.values():
-            if watch.route.folder == ref.route.folder and watch.folder_trouble != error:
-                watch.folder_trouble = error
-                if error:
-                    log.error("route.blocked", route=watch.route.name, error=error)
+        try:
+            return await self._folders.open(session, ref.route)
+        except RouteBlocked as blocked:
+            self.retry_later(ref, FOLDER_RETRY)
+            raise _InOtherHands from blocked
+        except ConnectionLost as lost:
+            raise _Unsent(ref.record) from lost
+        except Transient:
+            self.retry_later(ref, TWIN_RETRY)
+            raise
 
     # ------------------------------------------------- claims that are not granted
 
@@ -338,7 +326,10 @@ class Writer:
 
     async def judge(self, session: SinkSession) -> None:
         """Let recovery look, and act on its verdicts. Nothing may be in flight."""
-        for verdict in await self._recovery.look(session):
+        verdicts = await self._recovery.look(session)
+        for folder, error in self._recovery.trouble.items():
+            self._folders.trouble(folder, error)
+        for verdict in verdicts:
             await self._act_on(verdict)
 
     async def _act_on(self, verdict: Verdict) -> None:
@@ -350,6 +341,8 @@ class Writer:
             self._advance(ref)
         elif (refusal := verdict.doubt.refusal) is not None and not self._standstill.holds(ref.key):
             await self._set_aside(Setback(ref, refusal.kind, str(refusal)), record)
+        elif wait := self._standstill.wait(ref.key):
+            self.retry_later(replace(ref, record=record), wait)
         else:
             self._belt.queue.put_back([replace(ref, record=record)])
 
