@@ -57,7 +57,7 @@ class Tenancy:
         self.destination = destination
         self.pool = ""
         self.retired = False
-        self.on_release: Callable[[], None] = lambda: None
+        self.on_loss: Callable[[], None] = lambda: None
         self._identity = identity
         self._clock = clock
         self._life = life
@@ -125,6 +125,8 @@ class Tenancy:
             reached(Step.LEASE_TAKEN)
             self._unwanted.clear()
             log.info("lease.taken", destination=self.destination, epoch=wanted.epoch)
+        else:
+            self.on_loss()  # somebody was quicker: what was on offer no longer is
         return taken
 
     async def try_take(self, seen: tuple[Lease, float] | None = None) -> tuple[Lease, float] | None:
@@ -186,7 +188,7 @@ class Tenancy:
             await self._store.put_lease(self.destination, given_up, expected=lease)
         except StateUnavailable as error:
             log.warning("lease.release_failed", destination=self.destination, error=str(error))
-        self.on_release()
+        self.on_loss()
 
     async def _put(self, wanted: Lease, current: Lease | None) -> bool:
         return await self._gate.call(

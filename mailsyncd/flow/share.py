@@ -78,7 +78,7 @@ class Share:
     def join(self, tenancy: Tenancy) -> None:
         """One more destination that this daemon serves."""
         self._tenancies[tenancy.destination] = tenancy
-        tenancy.on_release = self._nudge.set
+        tenancy.on_loss = self._nudge.set
         self._nudge.set()
 
     # --------------------------------------------------------------------- life

@@ -240,6 +240,27 @@ async def test_the_lease_is_given_up_and_another_look_taken_when_asked_or_in_tim
     assert len(world.copies()) == 3
 
 
+async def test_a_rebuild_that_has_held_the_lease_meanwhile_is_gone_on_from_at_once() -> None:
+    world = await settled_world(3)
+    good, world.store = world.store, MemoryStore()
+    async with world.life() as bench:
+        assert is_blocked(bench)
+        await world.clock.advance(10)
+        given_up = await world.store.lease("me@outlook.example")
+        assert given_up is not None
+        held = replace(given_up, owner="rebuild", epoch=given_up.epoch + 1, beat=1)
+        assert await world.store.put_lease("me@outlook.example", held, expected=given_up)
+        world.store.table.items.update(
+            {key: item for key, item in good.table.items.items() if key[0] == ROUTE.key}
+        )
+        after = replace(held, owner="", beat=2)
+        assert await world.store.put_lease("me@outlook.example", after, expected=held)
+        bench.destination.look_again()
+        await world.clock.advance(5)
+        assert bench.destination.status().state is WriterState.WRITING
+    assert len(world.copies()) == 3
+
+
 async def test_a_blocked_destination_stops_when_told_to() -> None:
     world = await settled_world(3)
     world.store = MemoryStore()
