@@ -76,6 +76,10 @@ def _plain(error: type[MailsyncError]) -> Callable[[str, Status], MailsyncError]
 
 
 SILENCES = 3  # rows at the top of the table: nothing may be sent for a while
+_FULL = (  # B37, and how other servers put it; [OVERQUOTA] is of RFC 5530
+    r"\[overquota\]|quota|(mailbox|mail ?store|storage|disk|folder) (\w+ )?(is )?full|"
+    r"(no|not enough|insufficient|out of) (\w+ )?(space|storage|room)|storage (limit|exceeded)"
+)
 S, O, R, A = During.SIGN_IN, During.OPEN, During.READ, During.APPEND  # noqa: E741 - columns of the table
 TABLE = (
     _row(r"suggested backoff|request is throttled|\[throttled\]", _throttled),
@@ -85,8 +89,9 @@ TABLE = (
     _row(r"system error", _plain(Transient), S, O, A, During.OTHER),
     _row(r"not connected", _plain(Transient)),
     # APPEND, from here on
-    _row(r"\[toobig\]|maximum size of appendable|too (large|big)", _rejected(FailureKind.OVERSIZE), A),
-    _row(r"\[overquota\]|quota (exceeded|full)|mailbox (is )?full|over quota", _plain(DestinationFull), A),
+    _row(r"\[toobig\]|maximum size of appendable", _rejected(FailureKind.OVERSIZE), A),
+    _row(_FULL, _plain(DestinationFull), A, O),
+    _row(r"too (large|big)", _rejected(FailureKind.OVERSIZE), A),
     _row(r"line (is )?too long|line length", _rejected(FailureKind.LINE_TOO_LONG), A),
     _row(
         r"\bnull?s?\b|\bbare\b|8.?bit|\[limit\]|invalid (header|message)", _rejected(FailureKind.REJECTED), A
@@ -99,7 +104,7 @@ TABLE = (
         S,
     ),
     _row(r"lookup failed|invalid sasl argument", _plain(RouteBlocked), S),
-    _row(r"\[overquota\]", _pause(BANDWIDTH_PAUSE), S, O, R, During.OTHER),
+    _row(r"\[overquota\]", _pause(BANDWIDTH_PAUSE), S, R, During.OTHER),
     _row(r"\[(trycreate|nonexistent)\]", _plain(RouteBlocked)),
     _row(r"", _plain(AuthRejected), S),
     _row(r"", _plain(RouteBlocked), O),  # missing, reserved, not permitted: servers have many words

@@ -17,7 +17,7 @@ from mailsyncd.errors import (
     Throttled,
     Transient,
 )
-from mailsyncd.imap.faults import During, refusal, unreachable
+from mailsyncd.imap.faults import During, refusal, silence, unreachable
 from mailsyncd.imap.responses import status_of
 
 SAID = [
@@ -54,11 +54,83 @@ def test_a_refusal_becomes_the_error_that_says_what_to_do(
 
 
 @pytest.mark.parametrize(
+    "said",
+    [
+        "NO [OVERQUOTA] Quota exceeded (mailbox for user is full)",
+        "NO [OVERQUOTA] full",
+        "NO [OVERQUOTA] message too large for what is left",
+        "NO Quota exceeded",
+        "NO Over quota",
+        "NO User is over their quota",
+        "NO QuotaExceededException",
+        "BAD The mailbox is full",
+        "NO Mailbox full",
+        "NO mailbox storage is full",
+        "NO Not enough disk space",
+        "NO No space left on device",
+        "NO insufficient storage",
+        "NO Out of disk space",
+        "NO Storage limit exceeded",
+    ],
+)
+def test_no_room_is_told_from_a_bad_message(said: str) -> None:
+    assert type(refusal("host", status_of(said.encode()), During.APPEND)) is DestinationFull
+    assert silence("host", status_of(said.encode())) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "vague"),
+    [
+        ("BAD Command Argument Error. 11", True),
+        ("BAD Command Error. 10", True),
+        ("BAD something new", True),
+        ("NO invalid message", False),
+        ("NO Message contains bare newlines", False),
+        ("NO [TOOBIG] no", False),
+        ("BAD line too long", False),
+    ],
+)
+def test_only_a_refusal_without_a_reason_may_mean_a_full_mailbox(said: str, vague: bool) -> None:
+    error = refusal("host", status_of(said.encode()), During.APPEND)
+    assert isinstance(error, MessageRejected)
+    assert error.vague is vague
+
+
+@pytest.mark.parametrize("kind", ["NO", "BAD"])
+@pytest.mark.parametrize("during", list(During))
+def test_a_throttle_is_one_whatever_was_being_done(kind: str, during: During) -> None:
+    said = status_of(f"{kind} Request is throttled. Suggested Backoff Time: 89117 milliseconds".encode())
+    error = refusal("host", said, during)
+    heard = silence("host", said)
+    assert isinstance(error, Throttled)
+    assert heard is not None
+    assert error.pause == heard.pause == pytest.approx(89.117)
+
+
+@pytest.mark.parametrize(
+    ("said", "least"),
+    [
+        ("NO [ALERT] Too many simultaneous connections. (Failure)", 60),
+        ("NO [OVERQUOTA] Account exceeded command or bandwidth limits.", 3600),
+        ("NO [LIMIT] Maximum number of connections from user+IP exceeded", 60),
+    ],
+)
+def test_limits_of_the_source_are_waited_out_in_silence(said: str, least: float) -> None:
+    heard = silence("host", status_of(said.encode()))
+    assert heard is not None
+    assert heard.pause >= least
+
+
+@pytest.mark.parametrize(
     ("said", "pause"),
     [
         ("299961 milliseconds", 299.961),
         ("1 milliseconds", 1.0),
         ("1000000000000 milliseconds", 300.0),
+        ("9" * 5000 + " milliseconds", 300.0),
+        ("0 milliseconds", 1.0),
+        ("1.5 milliseconds", 1.0),
+        ("", 60.0),
         ("-1 milliseconds", 1.0),
         ("soon", 60.0),
     ],
