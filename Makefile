@@ -45,6 +45,12 @@ check: lint types  ## lint, layout and types
 bench: venv  ## the benchmarks, against a real Dovecot
 	$(RUN) -m pytest tests/bench -m bench --override-ini python_files='*.py' -s
 
+faults: venv  ## every fault against the real daemon, a table at the end; CASE=id SEED=n plays one again
+	cd tests && ../$(RUN) -m faults.campaign $(if $(CASE),--case '$(CASE)') --seed $(or $(SEED),1)
+
+faults-sample: venv  ## some of every fault, for four minutes
+	cd tests && ../$(RUN) -m faults.campaign --sample 240 --seed $(or $(SEED),1)
+
 unit: venv  ## the systemd unit: verified, and booted where this machine can
 	tests/integration/unit_file.sh
 	tests/integration/boot.sh
@@ -64,4 +70,4 @@ docker:  ## the container image, with docker
 clean:  ## remove what was made here
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 
-.PHONY: help venv demo test real lint types check bench unit image lock docker clean
+.PHONY: help venv demo test real lint types check bench faults faults-sample unit image lock docker clean

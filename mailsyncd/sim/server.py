@@ -140,6 +140,11 @@ class ImapServer:
         """How many are open now."""
         return len(self._sessions)
 
+    @property
+    def commits_to_come(self) -> int:
+        """How many messages are still to be stored for clients that have gone (Act.LATE)."""
+        return len(self._timers)
+
     # ----------------------------------------------------------------- faults
 
     def script(self, *faults: Fault) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
@@ -192,7 +193,9 @@ class Session:
             case Act.SILENCE:
                 self.channel.note(_shown(request, line))
                 self.channel.fall_silent()
-                await self.channel.line(0)
+                with suppress(BadSyntax):
+                    await self.channel.line(0)
+                raise Cut  # made to speak again, it has nothing more to say
             case _:
                 return False
         return True
