@@ -95,6 +95,8 @@ class Personality:
             missing.add("IDLE")
         if not self.uidplus:
             missing.add("UIDPLUS")
+        if not self.gmail_extensions:
+            missing.add("X-GM-EXT-1")
         wanted = self.literals.value
         names = (self.after_login if signed_in else self.before_login).split()
         kept = [name for name in names if name not in missing and not name.startswith("LITERAL")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from faults import cuts, deaths, servers
+from faults import cuts, deaths, servers, stores
 from faults.cases import Case
 
 ROWS = {
@@ -21,6 +21,10 @@ ROWS = {
     "R11": "identical mail, no Message-ID",
     "R12": "two routes into one folder",
     "R13": "back in INBOX under a new UID",
+    "R14": "state store throttles",
+    "R15": "state store away at the start",
+    "R16": "state store away while running",
+    "R17": "state store's answers lost after commit",
     "R20": "session and token expire",
     "R21": "token endpoint fails",
     "R23": "source's UIDVALIDITY changes",
@@ -35,6 +39,8 @@ ROWS = {
     "R35": "destination rewrites mail",
     "R36": "destination full",
     "R37": "clock jumps",
+    "R38": "reload of a broken configuration",
+    "R39": "a hundred reloads in a second",
     "R41": "two daemons, one frozen past its lease",
     "R43": "SIGTERM at every step",
 }
@@ -54,5 +60,7 @@ def all_cases() -> Iterator[Case]:
     yield from servers.numbering()
     yield from servers.manners()
     yield from servers.clocks()
+    yield from stores.states()
+    yield from stores.reloads()
     yield from deaths.r41(10)
     yield from deaths.r43()

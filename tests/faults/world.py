@@ -21,7 +21,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
+from typing import Any
 
+from faults import dynamo
 from faults.child import Orders
 from faults.nursery import Daemon, Nursery
 from mailsyncd.observe.clock import SystemClock
@@ -34,6 +36,7 @@ ME = "me@outlook.example"
 SPEED = 30.0
 SETTLE = 90.0  # the daemon's seconds
 QUIET_SECONDS = 60.0  # of the world: whatever is not settled by then is lost
+AWS = {"AWS_ACCESS_KEY_ID": "faults", "AWS_SECRET_ACCESS_KEY": "faults"}
 KINDS = 11  # of mail, in the corpus
 MARK = re.compile(rb"(?m)^X-Fault-Case: (\S+)\r$")
 
@@ -51,6 +54,7 @@ class Ground:
     state_keys: str = ""
     route_keys: str = ""
     one_folder: bool = False
+    dynamo: bool = False
     token_life: float = 3599.0
 
 
@@ -79,6 +83,7 @@ class World:
     gmail: GmailServer
     outlook: OutlookServer
     tokens: TokenEndpoint
+    line: dynamo.Line | None = None
     sent: dict[str, list[StoredMessage]] = field(default_factory=dict)
     complaints: list[str] = field(default_factory=list)
     daemons: list[Daemon] = field(default_factory=list)
@@ -148,7 +153,7 @@ log_format = "json"
 log_level = "debug"
 {more.get("daemon", ground.daemon_keys)}
 [state]
-path = "state.db"
+{self.line.settings() if self.line else 'path = "state.db"'}
 {more.get("state", ground.state_keys)}
 [outlook]
 email = "{ME}"
@@ -187,8 +192,8 @@ client_secret = "demo"
     ) -> Daemon:
         """One more life. `die_at`: the step at whose `nth` passing it is killed."""
         orders = Orders(
-            arguments=[command, "--config", str(self.directory / "config.toml")],
-            environ={"HOME": str(self.directory), "PATH": os.environ["PATH"]},
+            arguments=[*command.split(), "--config", str(self.directory / "config.toml")],
+            environ={"HOME": str(self.directory), "PATH": os.environ["PATH"], **AWS},
             output=str(self.directory / "log"),
             die_at=die_at,
             nth=nth,
@@ -234,16 +239,20 @@ client_secret = "demo"
 
     # ----------------------------------------------------------------- the state
 
-    def items(self, like: str) -> list[tuple[str, dict[str, object]]]:
-        """(PK, item) of the sort keys that are like this, straight from the file."""
+    def items(self, like: str) -> list[tuple[str, dict[str, Any]]]:
+        """(PK, item) of the sort keys that are like this, straight from the store."""
+        if self.line is not None:
+            pattern = like.rstrip("%")
+            found = self.line.items()
+            return [(item["PK"], item) for item in found if item["SK"].startswith(pattern)]
         path = self.directory / "state.db"
         if not path.exists():
             return []
         if self._state is None:
             self._state = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=5)
         try:
-            rows = self._state.execute("SELECT pk, item FROM items WHERE sk LIKE ?", (like,))
-            return [(pk, json.loads(item)) for pk, item in rows]
+            rows = self._state.execute("SELECT pk, sk, item FROM items WHERE sk LIKE ?", (like,))
+            return [(pk, json.loads(item) | {"SK": sk}) for pk, sk, item in rows]
         except sqlite3.OperationalError as error:
             if "no such table" in str(error):
                 return []
@@ -273,18 +282,25 @@ client_secret = "demo"
         """The watermark is never past an unsettled UID (I6)."""
         settled = {
             (pk, item["uidvalidity"], item["uid"])
-            for pk, item in self.items("UID#%")
-            if item["status"] != "PENDING"
-        } | {(pk, item["uidvalidity"], item["uid"]) for pk, item in self.items("FAIL#%")}
-        marks = dict(self.items("WATERMARK"))
-        for user in self.users:
-            for pk, mark in marks.items():
-                if f"ROUTE#{user}#" not in pk or mark["uidvalidity"] != self.gmail.mailbox(user).uidvalidity:
-                    continue
-                for message in self.gmail.messages(user):
-                    key = (pk, mark["uidvalidity"], message.uid)
-                    if message.uid <= int(str(mark["last_uid"])) and key not in settled:
-                        self.complaints.append(f"the watermark {mark['last_uid']} is past UID {message.uid}")
+            for pk, item in self.items("UID#%") + self.items("FAIL#%")
+            if item.get("status") != "PENDING"
+        }
+        pending = self._pending()
+        known = {(pk, item["SK"].removeprefix("MSG#")) for pk, item in self.items("MSG#%")}
+        for pk, mark in self.items("WATERMARK"):
+            for user in self.users:
+                if f"ROUTE#{user}#" in pk and mark["uidvalidity"] == self.gmail.mailbox(user).uidvalidity:
+                    for message in self.gmail.messages(user):
+                        key = (pk, mark["uidvalidity"], message.uid)
+                        skipped = (pk, str(message.gm_msgid)) in known and key not in pending
+                        if message.uid <= mark["last_uid"] and key not in settled and not skipped:
+                            self.complaints.append(
+                                f"the watermark {mark['last_uid']} is past UID {message.uid}"
+                            )
+
+    def _pending(self) -> set[tuple[str, int, int]]:
+        found = self.items("UID#%")
+        return {(pk, i["uidvalidity"], i["uid"]) for pk, i in found if i["status"] == "PENDING"}
 
     # ----------------------------------------------------------------- the judge
 
@@ -299,21 +315,18 @@ client_secret = "demo"
         first = next(one for one in self.users if self.folder(one) == self.folder(user))
         return self.copies(self.folder(user)) if first == user else []
 
-    def _failures(self) -> list[dict[str, object]]:
+    def _failures(self) -> list[dict[str, Any]]:
         return [item for _, item in self.items("FAIL#%") if not item.get("resolved")]
 
     def settled(self) -> bool:
-        pending = any(item["status"] == "PENDING" for _, item in self.items("UID#%"))
-        if pending or self._left() > 0:
+        if self._pending() or self._left() > 0:
             return False
-        marks = dict(self.items("WATERMARK"))
+        marks = self.items("WATERMARK")
         for user in self.users:
             box = self.gmail.mailbox(user)
-            mine = [mark for pk, mark in marks.items() if f"ROUTE#{user}#" in pk]
             last = max((message.uid for message in self.gmail.messages(user)), default=0)
-            if not any(
-                mark["uidvalidity"] == box.uidvalidity and int(str(mark["last_uid"])) >= last for mark in mine
-            ):
+            mine = [mark for pk, mark in marks if f"ROUTE#{user}#" in pk]
+            if not any(m["uidvalidity"] == box.uidvalidity and m["last_uid"] >= last for m in mine):
                 return False
         return True
 
@@ -321,6 +334,8 @@ client_secret = "demo"
         """Faults stop; run until all is settled and no commit is still to come."""
         self.gmail.clear_faults()
         self.outlook.clear_faults()
+        if self.line is not None:
+            self.line.clear()
         began = time.monotonic()
         ends = began + seconds
         while not self.settled() and time.monotonic() < ends:  # noqa: ASYNC110 - looking is all there is
@@ -357,8 +372,8 @@ client_secret = "demo"
                 self.complaints.append(f"the source of {user} was touched")
         if foreign := foreign_commands(self.gmail.transcript):
             self.complaints.append(f"said to the source: {foreign[0][:80]}")
-        if pending := sum(item["status"] == "PENDING" for _, item in self.items("UID#%")):
-            self.complaints.append(f"{pending} records are still PENDING")
+        if pending := self._pending():
+            self.complaints.append(f"{len(pending)} records are still PENDING")
         sent = Counter(_key(one) for messages in self.sent.values() for one in messages)
         copies = [copy for user in self.users for copy in self._once(user)]
         found = Counter(map(_key, copies))
@@ -408,8 +423,13 @@ async def world(nursery: Nursery, seed: int, ground: Ground) -> AsyncIterator[Wo
                 clock, tokens=tokens, seed=seed + 1, personality=replace(ground.outlook, objection=witness)
             )
         )
-        made.append(World(ground, directory, nursery, Random(seed), gmail, outlook, tokens))
+        line = await stack.enter_async_context(dynamo.line(Random(seed))) if ground.dynamo else None
+        made.append(World(ground, directory, nursery, Random(seed), gmail, outlook, tokens, line))
         made[0].configure()
+        if line is not None:
+            init = await made[0].start(command="state init")
+            await init.ended.wait()
+            made[0].daemons.clear()
         try:
             yield made[0]
         finally:
