@@ -65,7 +65,7 @@ class FastClock:
 
     speed = 1.0
     offset = 0.0
-    began = time.time()
+    began = 0.0
 
     def monotonic(self) -> float:
         return time.monotonic() * self.speed
@@ -117,7 +117,7 @@ def live(orders: Orders) -> None:
         steps.listen(_deadly(orders.die_at, orders.nth))
     if orders.speed != 1.0 or orders.clock_offset:
         _Policy.speed = FastClock.speed = orders.speed
-        FastClock.offset = orders.clock_offset
+        FastClock.began, FastClock.offset = time.time(), orders.clock_offset
         asyncio.set_event_loop_policy(_Policy())
         assemble.SystemClock = FastClock  # type: ignore[misc,assignment]
     status = 70

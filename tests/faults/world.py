@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -104,15 +105,17 @@ class World:
     def folder(self, user: str) -> str:
         return "Gmail/all" if self.ground.one_folder else "Gmail/" + user.partition("@")[0]
 
-    def mail(self, size: int = 0) -> Mail:
-        """The next message: of the corpus, with a mark that no rewriting takes away."""
+    def mail(self, size: int = 0, *, fresh: bool = False) -> Mail:
+        """The next message: of the corpus, with a mark that no rewriting takes away. It claims to
+        have come just now, as `fresh` mail and every other message does, or long ago."""
         self._number += 1
         base = self.rng.choice(list(corpus(self.rng.randrange(1 << 30), KINDS)))
         head, _, body = base.raw.partition(b"\r\n\r\n")
         raw = head + b"\r\nX-Fault-Case: %d\r\n\r\n" % self._number + body
         if len(raw) < size:
             raw += (b"%075d\r\n" % self._number) * ((size - len(raw)) // 77 + 1)
-        return Mail(raw, base.internaldate)
+        now = datetime.now(UTC).replace(microsecond=0)
+        return Mail(raw, now if fresh or self.rng.random() < 0.5 else base.internaldate)
 
     def deliver(self, user: str, mail: Mail | None = None, *, size: int = 0) -> StoredMessage:
         """A message arrives at a route's source, and is to arrive at its destination."""
