@@ -26,20 +26,19 @@ _SPACE = re.compile(rb"\s+")
 _LONGEST_ID = 900  # RFC 5322 2.1.1 allows 998 in a line; longer ones are kept as a hash
 
 
-def header_fields(message: bytes, names: Iterable[bytes]) -> dict[bytes, bytes]:
-    """The first field of each of `names` (lower case), unfolded, white space collapsed.
+def header_fields(message: bytes, names: Iterable[bytes]) -> dict[bytes, list[bytes]]:
+    """The fields of each of `names` (lower case), unfolded, white space collapsed.
 
     Reads only up to the first empty line, and never fails: mail is hostile and often broken.
     """
-    found: dict[bytes, bytes] = {}
-    wanted = set(names)
+    found: dict[bytes, list[bytes]] = {name: [] for name in names}
     end = _HEADER_END.search(message)
     head = _FOLD.sub(b"", message[: end.start()] if end else message)
     for line in re.split(rb"\r?\n", head):
         name, colon, value = line.partition(b":")
         name = name.strip().lower()
-        if colon and name in wanted and name not in found:
-            found[name] = _SPACE.sub(b" ", value).strip()
+        if colon and name in found:
+            found[name].append(_SPACE.sub(b" ", value).strip())
     return found
 
 
@@ -52,10 +51,11 @@ class Fingerprint:
 
 
 def fingerprint(message: bytes) -> Fingerprint:
-    """Of a whole message, or of its header fields alone: the same result."""
+    """Of a whole message, or of its header fields alone: the same result, in whatever order they
+    stand, since a destination may give them back in another (B26)."""
     fields = header_fields(message, (b"message-id", b"date", b"from", b"subject"))
-    rest = b"\n".join(fields.get(name, b"") for name in (b"date", b"from", b"subject"))
-    message_id = fields.get(b"message-id", b"").decode("latin-1") or None
+    rest = b"\n".join(b"\0".join(sorted(fields[name])) for name in (b"date", b"from", b"subject"))
+    message_id = b" ".join(sorted(fields[b"message-id"])).decode("latin-1") or None
     if message_id and len(message_id) > _LONGEST_ID:
         message_id = "sha256:" + hashlib.sha256(message_id.encode("latin-1")).hexdigest()
     return Fingerprint(message_id, hashlib.sha256(rest).hexdigest()[:32])

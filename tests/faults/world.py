@@ -191,11 +191,24 @@ client_secret = "demo"
         )
 
     async def start(
-        self, die_at: str | None = None, nth: int = 1, *, clock_offset: float = 0.0, command: str = "run"
+        self,
+        die_at: str | None = None,
+        nth: int = 1,
+        *,
+        clock_offset: float = 0.0,
+        command: str = "run",
+        second: bool = False,
     ) -> Daemon:
-        """One more life. `die_at`: the step at whose `nth` passing it is killed."""
+        """One more life. `die_at`: the step at whose `nth` passing it is killed. `second`: beside
+        another one, as if on another machine."""
+        path = self.directory / "config.toml"
+        if second:
+            text = path.read_text().replace('"d.sock"', '"second.sock"')
+            path = self.directory / "second.toml"
+            path.write_text(text)
+            path.chmod(0o600)
         orders = Orders(
-            arguments=[*command.split(), "--config", str(self.directory / "config.toml")],
+            arguments=[*command.split(), "--config", str(path)],
             environ={"HOME": str(self.directory), "PATH": os.environ["PATH"], **AWS},
             output=str(self.directory / "log"),
             die_at=die_at,

@@ -57,9 +57,15 @@ def test_an_internaldate_is_an_instant_or_nothing(text: str, seconds: float | No
 def test_headers_are_read_unfolded_and_only_up_to_the_body() -> None:
     raw = b"MESSAGE-ID:\r\n <a@b>\r\nSubject: x\r\n\ty\r\nbroken\r\nSubject: second\r\n\r\nFrom: body\r\n"
     assert header_fields(raw, (b"message-id", b"subject", b"from")) == {
-        b"message-id": b"<a@b>",
-        b"subject": b"x y",
+        b"message-id": [b"<a@b>"],
+        b"subject": [b"x y", b"second"],
+        b"from": [],
     }
+
+
+def test_a_fingerprint_does_not_depend_on_the_order_of_the_fields() -> None:
+    fields = [b"Subject: a", b"Message-ID: <1@b>", b"From: c@d", b"Subject: e", b"Date: now"]
+    assert fingerprint(b"\r\n".join(fields)) == fingerprint(b"\r\n".join(reversed(fields)))
 
 
 @given(st.binary(max_size=400))
