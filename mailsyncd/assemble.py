@@ -41,13 +41,15 @@ from mailsyncd.model import Account, AuthKind, Secret
 from mailsyncd.observe.clock import SystemClock
 from mailsyncd.observe.process import is_gone, owner
 from mailsyncd.ports import Clock, Sink, Source, StateStore
-from mailsyncd.state.dynamodb import DynamoStore
 from mailsyncd.state.sqlite import SqliteStore
 
 
 def make_store(settings: StateSettings, clock: Clock) -> StateStore:
     """The state store that the configuration names; not yet opened."""
     if settings.backend is Backend.DYNAMODB:
+        # Here, because the SDK takes 18 MiB that the other backend has no use for.
+        from mailsyncd.state.dynamodb import DynamoStore
+
         return DynamoStore(
             settings.table, region=settings.region, endpoint_url=settings.endpoint_url, clock=clock
         )

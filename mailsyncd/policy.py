@@ -12,6 +12,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta, timezone
+from itertools import chain, islice
 from random import Random
 
 from mailsyncd.errors import FailureKind
@@ -20,25 +21,30 @@ from mailsyncd.status import Health, RouteState, RouteStatus, WriterState, Write
 
 # ------------------------------------------------------------------ identity
 
-_HEADER_END = re.compile(rb"\r?\n\r?\n")
-_FOLD = re.compile(rb"\r?\n(?=[ \t])")
+_HEADER_END = re.compile(rb"\r?\n\r?\n|\A\r?\n")
+_FIELD_END = re.compile(rb"\n(?![ \t])")
 _SPACE = re.compile(rb"\s+")
+_LONGEST_FIELD = 16_384  # bytes of a field that are looked at
+_MOST_FIELDS = 100  # of the names that are looked for
 _LONGEST_ID = 900  # RFC 5322 2.1.1 allows 998 in a line; longer ones are kept as a hash
 
 
 def header_fields(message: bytes, names: Iterable[bytes]) -> dict[bytes, list[bytes]]:
     """The fields of each of `names` (lower case), unfolded, white space collapsed.
 
-    Reads only up to the first empty line, and never fails: mail is hostile and often broken.
+    Reads only up to the first empty line, copies nothing but what it returns, and never fails:
+    mail is hostile and often broken, and a header of 150 MB is one way of being both.
     """
     found: dict[bytes, list[bytes]] = {name: [] for name in names}
-    end = _HEADER_END.search(message)
-    head = _FOLD.sub(b"", message[: end.start()] if end else message)
-    for line in re.split(rb"\r?\n", head):
-        name, colon, value = line.partition(b":")
-        name = name.strip().lower()
-        if colon and name in found:
-            found[name].append(_SPACE.sub(b" ", value).strip())
+    wanted = b"(?i:(" + b"|".join(map(re.escape, found)) + b")(?:\r?\n[ \t]|[ \t])*:)"
+    empty = _HEADER_END.search(message)
+    end = empty.start() if empty else len(message)
+    first = re.compile(wanted).match(message, 0, end)
+    others = re.compile(b"\n" + wanted).finditer(message, 0, end)
+    for field in islice(chain([first] if first else [], others), _MOST_FIELDS):
+        stop = _FIELD_END.search(message, field.end(), end)
+        stop_at = min(stop.start() if stop else end, field.end() + _LONGEST_FIELD)
+        found[field[1].lower()].append(_SPACE.sub(b" ", message[field.end() : stop_at]).strip())
     return found
 
 

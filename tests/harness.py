@@ -43,7 +43,7 @@ class Bench:
     store: StateStore = field(default_factory=MemoryStore)
     owner: str = "one"
     queue_size: int = 100
-    budget: int = 100_000
+    budget: int = 300_000
     settle_window: float = 90.0
     grace: float = 60.0
     life: float = 60.0

@@ -186,7 +186,7 @@ class Daemon(Section):
     poll_interval: Annotated[float, seconds(1, 3600)] = 30.0
     settle_window: Annotated[float, seconds(0, 3600)] = 90.0
     max_message_size: Annotated[int, octets(1024, 2**31)] = 150_000_000
-    memory_budget: Annotated[int, octets(MIB, 2**34)] = 64 * MIB
+    memory_budget: Annotated[int, octets(MIB, 2**34)] = 32 * MIB
     queue_size: Annotated[int, whole(1, 100_000)] = 1000
     drain_timeout: Annotated[float, seconds(0, 600)] = 20.0
     uidvalidity_window: Annotated[float, seconds(60, 30 * DAY)] = 86_400.0

@@ -31,7 +31,7 @@ class DaemonSettings:
     poll_interval: float = 30.0
     settle_window: float = 90.0
     max_message_size: int = 150_000_000
-    memory_budget: int = 64 * 1024 * 1024
+    memory_budget: int = 32 * 1024 * 1024
     queue_size: int = 1000
     drain_timeout: float = 20.0
     uidvalidity_window: float = 86_400.0

@@ -253,11 +253,7 @@ class Destination:
                 elif self._recovery.due() == 0:
                     await self._inspect(session, window, self._writer.judge)
                 elif len(self._belt.ready):
-                    ready = self._next()
-                    if await self._admitted(session, window, ready):
-                        task = asyncio.create_task(self._deliver(session, window, ready))
-                        tasks.add(task)
-                        task.add_done_callback(tasks.discard)
+                    await self._begin(session, window, tasks)
                 else:
                     await self._rest(session)
         finally:
@@ -265,6 +261,15 @@ class Destination:
             self._window = None
         if session.lost and not self._stopping.is_set():
             raise Transient("the connection was lost")
+
+    async def _begin(self, session: SinkSession, window: Window, tasks: set[asyncio.Task[None]]) -> None:
+        """The next item goes into flight. Here alone, so that nobody holds on to it afterwards: it
+        may be large, and it may be hours to the next."""
+        ready = self._next()
+        if await self._admitted(session, window, ready):
+            task = asyncio.create_task(self._deliver(session, window, ready))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
 
     async def _inspect(
         self,

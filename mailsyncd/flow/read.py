@@ -19,6 +19,7 @@ from mailsyncd.steps import Step, reached
 
 BATCH_COUNT = 50
 BATCH_BYTES = 2 * 1024 * 1024
+OVERHEAD = 2048  # bytes of memory that a message takes beside its own
 
 
 async def read_ahead(
@@ -47,7 +48,7 @@ async def _read(
     preflight: Preflight,
 ) -> None:
     """Move what can be read, and what never can, from `left` to `ready`; the rest stays."""
-    sizes = {uid: left[uid].listing.size for uid in batch}
+    sizes = {uid: left[uid].listing.size + OVERHEAD for uid in batch}
     await ready.reserve(sum(sizes.values()), left[batch[0]].lane)
     try:
         async for uid, body in session.read(batch):

@@ -1,7 +1,8 @@
 """What may be mended in a message before it is sent: opt-in rules, bytes -> bytes, each one pure.
 
 Nothing here parses mail: a rule knows where the header ends and where lines end, no more, and
-leaves every byte that it is not about. A message that no rule touches stays the very same object.
+leaves every byte that it is not about. A message that no rule touches stays the very same object,
+and of one that is changed there are never more than two in memory: as it came, and as it will be.
 """
 
 from __future__ import annotations
@@ -9,13 +10,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from io import BytesIO
 
 from mailsyncd.errors import FailureKind
 
 ANY_LINE = 998  # bytes: what every server must take (RFC 5322 2.1.1)
+PIECE = 1 << 20  # bytes of a body that are mended at once
 NEAR = 256  # bytes before the limit in which a body line is rather cut at white space
 HEADER_END = re.compile(rb"\r?\n\r?\n|\A\r?\n")
 LINE_ENDS = re.compile(rb"\r+\n?|\n")
+REST_OF_END = re.compile(rb"\r*\n?")
 # B48: reading the copy, or deleting it unread, would answer the sender once more.
 RECEIPTS = re.compile(
     rb"^(?=(?:disposition-notification-to|return-receipt-to|x-confirm-reading-to)[ \t]*:)",
@@ -103,7 +107,13 @@ def wrap_long_lines(body: bytes, limit: int) -> bytes:
         cuts += _cuts(body, start, end, limit)
     if not cuts:
         return body
-    return b"\r\n".join(body[a:b] for a, b in zip([0, *cuts], [*cuts, len(body)], strict=True))
+    view, start, out = memoryview(body), 0, BytesIO()
+    for cut in cuts:
+        out.write(view[start:cut])
+        out.write(b"\r\n")
+        start = cut
+    out.write(view[start:])
+    return out.getvalue()
 
 
 def _folds(body: bytes, start: int, end: int, limit: int) -> Iterator[int]:
@@ -148,11 +158,37 @@ def fix_bare_lf(body: bytes) -> bytes:
     """
     if not has_bare_ends(body):
         return body
-    unix = body.replace(b"\r\n", b"\n")
-    if b"\r" not in unix:
-        return unix.replace(b"\n", b"\r\n")  # by far the fastest, and by far the commonest case
-    head = header_length(body)
-    return LINE_ENDS.sub(_end_in_header, body[:head]) + LINE_ENDS.sub(_end_in_body, body[head:])
+    out, head = BytesIO(), header_length(body)
+    _replace(body, 0, head, LINE_ENDS, _end_in_header, out)
+    start = head
+    while start < len(body):
+        end = min(start + PIECE, len(body))
+        if body[end - 1] == 0x0D:  # a line's end must not be cut apart
+            end = REST_OF_END.match(body, end).end()  # type: ignore[union-attr] # it matches anything
+        unix = body[start:end].replace(b"\r\n", b"\n")
+        if b"\r" not in unix:  # by far the fastest, and by far the commonest case
+            out.write(unix.replace(b"\n", b"\r\n"))
+        else:
+            _replace(body, start, end, LINE_ENDS, _end_in_body, out)
+        start = end
+    return out.getvalue()
+
+
+def _replace(
+    body: bytes,
+    start: int,
+    end: int,
+    pattern: re.Pattern[bytes],
+    make: Callable[[re.Match[bytes]], bytes],
+    out: BytesIO,
+) -> None:
+    """As pattern.sub() does, but straight into `out`, and the matches can look around."""
+    view = memoryview(body)
+    for found in pattern.finditer(body, start, end):
+        out.write(view[start : found.start()])
+        out.write(make(found))
+        start = found.end()
+    out.write(view[start:end])
 
 
 def _end_in_body(found: re.Match[bytes]) -> bytes:
@@ -170,8 +206,12 @@ def _end_in_header(found: re.Match[bytes]) -> bytes:
 def disarm_read_receipts(body: bytes) -> bytes:
     """The header fields that ask for a receipt get names that no program heeds."""
     head = header_length(body)
-    disarmed, count = RECEIPTS.subn(b"X-Disarmed-", body[:head])
-    return disarmed + body[head:] if count else body
+    if not RECEIPTS.search(body, 0, head):
+        return body
+    out = BytesIO()
+    _replace(body, 0, head, RECEIPTS, lambda _: b"X-Disarmed-", out)
+    out.write(memoryview(body)[head:])
+    return out.getvalue()
 
 
 # In this order: only with line ends mended is it clear where the header ends, and a longer name of
