@@ -300,6 +300,17 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
+class Traffic:
+    """What one daemon has downloaded of an account's mail on a day (UTC, as 2026-07-17), in bytes."""
+
+    account: str
+    day: str
+    owner: str
+    size: int
+    expires_at: int
+
+
+@dataclass(frozen=True, slots=True)
 class Counts:
     """How many records of a route are in which state."""
 

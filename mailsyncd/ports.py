@@ -24,6 +24,7 @@ from mailsyncd.model import (
     Member,
     Record,
     TailMessage,
+    Traffic,
     Wake,
     Watermark,
 )
@@ -226,6 +227,12 @@ class StateStore(Protocol):
 
     async def put_lease(self, destination: str, new: Lease, *, expected: Lease | None) -> bool:
         """Replace `expected` by `new` if owner, epoch and beat are as expected. False if not."""
+
+    async def note_traffic(self, traffic: Traffic) -> None:
+        """Put what a daemon has downloaded of an account on a day in the place of what it noted before."""
+
+    async def traffic(self, account: str, day: str) -> list[Traffic]:
+        """What each daemon has noted of that account and day, by owner."""
 
     async def announce(self, member: Member) -> None:
         """Put what a daemon tells of itself in the place of what it told before."""

@@ -10,6 +10,7 @@ from random import Random
 
 from fakes import FakeMailbox, FakeOutlook, VirtualClock, breathe
 
+from mailsyncd.flow.allowance import Allowance
 from mailsyncd.flow.destination import Destination, DestinationSettings
 from mailsyncd.flow.gate import Gate
 from mailsyncd.flow.lease import Identity, Tenancy
@@ -50,6 +51,8 @@ class Bench:
     gone: frozenset[str] = frozenset()
     times: RouteSettings = TIMES
     email: str = "me@outlook.example"
+    download_budget: int = 0
+    allowances: dict[str, Allowance] = field(default_factory=dict)
     share: Share | None = None  # that of a daemon with several destinations, which runs it itself
 
     def __post_init__(self) -> None:
@@ -70,8 +73,16 @@ class Bench:
 
     def plans(self) -> list[RoutePlan]:
         return [
-            RoutePlan(route, id(box), lambda box=box: box, self.times) for route, box in self.boxes.items()
-        ]  # type: ignore[misc]
+            RoutePlan(route, id(box), lambda box=box: box, self.times, self.allowance(route.gmail))  # type: ignore[misc]
+            for route, box in self.boxes.items()
+        ]
+
+    def allowance(self, account: str) -> Allowance:
+        if account not in self.allowances:
+            self.allowances[account] = Allowance(
+                account, self.download_budget, self.store, self.gate, self.clock, self.owner
+            )
+        return self.allowances[account]
 
     def watch(self, route: Route) -> Watch:
         return self.routes.watches[route.key]

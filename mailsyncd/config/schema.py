@@ -187,6 +187,7 @@ class Daemon(Section):
     settle_window: Annotated[float, seconds(0, 3600)] = 90.0
     max_message_size: Annotated[int, octets(1024, 2**31)] = 150_000_000
     memory_budget: Annotated[int, octets(MIB, 2**34)] = 32 * MIB
+    daily_download_budget: Annotated[int, octets(0, 2**44)] | None = None
     queue_size: Annotated[int, whole(1, 100_000)] = 1000
     drain_timeout: Annotated[float, seconds(0, 600)] = 20.0
     uidvalidity_window: Annotated[float, seconds(60, 30 * DAY)] = 86_400.0
@@ -227,6 +228,7 @@ class Destination(Server):
     tenant: Tenant = "consumers"
     scope: OneLine = MICROSOFT_SCOPE
     max_message_size: Annotated[int, octets(1024, 2**31)] | None = None
+    settle_window: Annotated[float, seconds(0, 3600)] | None = None
     literals: Literals | None = None
     window: Annotated[int, whole(1, 1024)] | None = None
     per_second: Annotated[float, _between(_rate, 0, 10_000, str)] | None = None

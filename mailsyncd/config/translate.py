@@ -141,6 +141,7 @@ class Translator:
             wrap_long_lines=given.wrap_long_lines,
             fix_bare_lf=given.fix_bare_lf,
             disarm_read_receipts=given.disarm_read_receipts,
+            settle_window=given.settle_window,
         )
 
     def _route(self, given: schema.Route, where: KeyPath, placed: list[Placed]) -> RouteSettings | None:

@@ -35,6 +35,7 @@ class DaemonSettings:
     queue_size: int = 1000
     drain_timeout: float = 20.0
     uidvalidity_window: float = 86_400.0
+    daily_download_budget: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,7 @@ class DestinationSettings:
     wrap_long_lines: bool = False
     fix_bare_lf: bool = False
     disarm_read_receipts: bool = False
+    settle_window: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,6 +169,8 @@ class Destination:
         """Write while `feed` brings messages; when that ends, or on stop(), finish and return."""
         await first_of(self._feed(feed), self._connections(), self._tick())
         await self._writer.store_watermarks()
+        for watch in self.routes.watches.values():
+            await watch.allowance.note()
 
     async def _feed(self, feed: Callable[[Callable[[Route], Awaitable[None]]], Awaitable[None]]) -> None:
         await feed(self._inherit)

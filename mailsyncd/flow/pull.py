@@ -14,6 +14,7 @@ from itertools import islice
 import structlog
 
 from mailsyncd.errors import FailureKind
+from mailsyncd.flow.allowance import Allowance
 from mailsyncd.flow.progress import Progress, Sighting
 from mailsyncd.flow.queue import RefQueue
 from mailsyncd.flow.ready import Ready, ReadyQueue, Setback
@@ -32,13 +33,21 @@ class Puller:
     """Lists one route's mailbox into the queue."""
 
     def __init__(
-        self, route: Route, queue: RefQueue, ready: ReadyQueue, clock: Clock, *, max_size: int
+        self,
+        route: Route,
+        queue: RefQueue,
+        ready: ReadyQueue,
+        clock: Clock,
+        allowance: Allowance,
+        *,
+        max_size: int,
     ) -> None:
         self.route = route
         self._queue = queue
         self._ready = ready
         self._clock = clock
         self._max_size = max_size
+        self._allowance = allowance
 
     async def pull(self, session: SourceSession, progress: Progress, via: Via) -> int:
         """Take in all that is new; returns how many messages that is."""
@@ -98,6 +107,8 @@ class Puller:
     async def _dispatch(
         self, sighting: Sighting, listing: Listing | None, lane: Lane, progress: Progress
     ) -> None:
+        if sighting.via is not Via.PUSH and self._allowance.is_old(listing):
+            lane = Lane.OLD  # few at a time are no backlog, but they are no news either
         described = listing or Listing(sighting.uid, 0, "")
         ref = MessageRef(self.route, progress.uidvalidity, described, lane, sighting.via, sighting.seen_mono)
         if listing is not None and not wanted(listing, progress.stored):

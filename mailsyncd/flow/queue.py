@@ -21,13 +21,20 @@ class _Shelf:
     def __init__(self) -> None:
         self.lanes: dict[Lane, deque[MessageRef]] = {Lane.LIVE: deque(), Lane.OLD: deque()}
         self.turn = Lane.LIVE
+        self.old_held = False
         self.filled = asyncio.Event()
 
     def __len__(self) -> int:
         return sum(map(len, self.lanes.values()))
 
+    def ready(self) -> bool:
+        """Whether something may be taken."""
+        return bool(self.lanes[Lane.LIVE] or (self.lanes[Lane.OLD] and not self.old_held))
+
     def next_lane(self) -> deque[MessageRef]:
         """The lane whose turn it is, or the other where that one is empty."""
+        if self.old_held:
+            return self.lanes[Lane.LIVE]
         other = Lane.OLD if self.turn is Lane.LIVE else Lane.LIVE
         lane = self.lanes[self.turn] or self.lanes[other]
         self.turn = other
@@ -84,7 +91,7 @@ class RefQueue:
         when the queue is closed.
         """
         shelf = self._shelf(route)
-        while not len(shelf) and not self._closed:
+        while not shelf.ready() and not self._closed:
             shelf.filled.clear()
             await shelf.filled.wait()
         lane, taken, total = shelf.next_lane(), list[MessageRef](), 0
@@ -95,6 +102,17 @@ class RefQueue:
             total += ref.listing.size
         self._room.set()
         return taken
+
+    def hold_old(self, route: str, held: bool) -> None:
+        """Whether old mail of a route has to wait, however long."""
+        shelf = self._shelf(route)
+        shelf.old_held = held
+        shelf.filled.set()
+
+    def held(self, route: str) -> int:
+        """How many references of old mail wait so."""
+        shelf = self._shelf(route)
+        return len(shelf.lanes[Lane.OLD]) if shelf.old_held else 0
 
     def drop(self, route: str) -> None:
         """Forget a route's references: it was removed, or its UIDs mean nothing any more."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mailsyncd.errors import FailureKind, MessageRejected
+from mailsyncd.flow.allowance import Allowance
 from mailsyncd.flow.preflight import Preflight
 from mailsyncd.flow.queue import RefQueue
 from mailsyncd.flow.ready import Ready, ReadyQueue, Setback
@@ -23,7 +24,12 @@ OVERHEAD = 2048  # bytes of memory that a message takes beside its own
 
 
 async def read_ahead(
-    session: SourceSession, route: str, queue: RefQueue, ready: ReadyQueue, preflight: Preflight
+    session: SourceSession,
+    route: str,
+    queue: RefQueue,
+    ready: ReadyQueue,
+    preflight: Preflight,
+    allowance: Allowance,
 ) -> None:
     """Serve one route over its session until the session ends. Returns when the queue closes."""
     while refs := await queue.take(route, count=BATCH_COUNT, size=BATCH_BYTES):
@@ -35,9 +41,10 @@ async def read_ahead(
             suspects = [[uid] for uid, ref in left.items() if ref.attempts]
             for batch in [[uid for uid, ref in left.items() if not ref.attempts], *suspects]:
                 if batch:
-                    await _read(session, batch, left, ready, preflight)
+                    await _read(session, batch, left, ready, preflight, allowance)
         finally:
             queue.put_back(left.values())
+            queue.hold_old(route, allowance.spent())
 
 
 async def _read(
@@ -46,12 +53,14 @@ async def _read(
     left: dict[int, MessageRef],
     ready: ReadyQueue,
     preflight: Preflight,
+    allowance: Allowance,
 ) -> None:
     """Move what can be read, and what never can, from `left` to `ready`; the rest stays."""
     sizes = {uid: left[uid].listing.size + OVERHEAD for uid in batch}
     await ready.reserve(sum(sizes.values()), left[batch[0]].lane)
     try:
         async for uid, body in session.read(batch):
+            allowance.count(len(body))
             if uid in sizes:
                 reached(Step.FETCHED)
                 ready.put(Ready(preflight.message(left.pop(uid), body), sizes.pop(uid)))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from mailsyncd.flow.allowance import Allowance
 from mailsyncd.flow.tasks import all_of
 from mailsyncd.flow.watch import Belt, RouteSettings, Watch
 from mailsyncd.model import Route
@@ -26,6 +27,7 @@ class RoutePlan:
     identity: Hashable
     make_source: Callable[[], Source]
     settings: RouteSettings
+    allowance: Allowance
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,9 @@ class Routes:
         self._plans = new
         for key, plan in new.items():
             if key not in self.watches:
-                self.watches[key] = Watch(plan.route, plan.make_source(), self._belt, plan.settings)
+                self.watches[key] = Watch(
+                    plan.route, plan.make_source(), self._belt, plan.settings, plan.allowance
+                )
         self._changed.set()
         return changes
 

@@ -24,6 +24,7 @@ from mailsyncd.errors import (
     Throttled,
     Transient,
 )
+from mailsyncd.flow.allowance import Allowance
 from mailsyncd.flow.failures import Retries
 from mailsyncd.flow.gate import Gate
 from mailsyncd.flow.preflight import Preflight
@@ -45,6 +46,8 @@ log = structlog.get_logger()
 
 BLOCKED_RETRY = 300.0  # seconds between tries of a route that needs its user
 ONCE_ATTEMPTS = 3  # connections that run-once spends on a route
+LONGEST_ONCE = 60.0  # seconds that run-once waits for a source
+BUDGET_LOOK = 15.0  # seconds between looks whether old mail may go on
 SETTLE_POLL = 0.05  # seconds between looks at what run-once still waits for
 
 
@@ -75,8 +78,11 @@ class Belt:
 class Watch:
     """One route from its source to the ready queue. `progress` outlives connections."""
 
-    def __init__(self, route: Route, source: Source, belt: Belt, settings: RouteSettings) -> None:
+    def __init__(
+        self, route: Route, source: Source, belt: Belt, settings: RouteSettings, allowance: Allowance
+    ) -> None:
         self.route = route
+        self.allowance = allowance
         self.progress: Progress | None = None
         self.tally = Tally()
         self.state = RouteState.CONNECTING
@@ -88,7 +94,9 @@ class Watch:
         self._settings = settings
         self._listed = asyncio.Event()
         self._timer = SweepTimer(belt.clock, settings.sweep_interval, belt.rng)
-        self._puller = Puller(route, belt.queue, belt.ready, belt.clock, max_size=settings.max_message)
+        self._puller = Puller(
+            route, belt.queue, belt.ready, belt.clock, allowance, max_size=settings.max_message
+        )
         self._retries = Retries(route.key, self._puller, belt)
 
     # ------------------------------------------------------------ reconnecting
@@ -102,7 +110,7 @@ class Watch:
                 pause = await self._connect_and(self._serve)
                 lived = self._belt.clock.monotonic() - began
                 wait = reconnects.after(lived, planned=pause is None)
-                await self._belt.clock.sleep(max(wait, pause or 0.0))
+                await self._belt.clock.sleep(max(wait, pause or 0.0, self.allowance.resting()))
 
     async def run_once(self) -> None:
         """One listing, and wait until all of it is settled. `complete` says whether that was had."""
@@ -115,7 +123,9 @@ class Watch:
                     return
                 if self.state is RouteState.BLOCKED or attempt == ONCE_ATTEMPTS:
                     return
-                await self._belt.clock.sleep(next(delays) if pause < 0 else min(pause, 60))
+                if pause > LONGEST_ONCE:
+                    return
+                await self._belt.clock.sleep(next(delays) if pause < 0 else pause)
 
     async def _connect_and(self, serve: Callable[[SourceSession], Awaitable[None]]) -> float | None:
         """One connection's life. Returns how long to pause: None if it ended as planned, below
@@ -130,7 +140,7 @@ class Watch:
             self._enter(RouteState.BLOCKED, str(error))
             raise
         except Throttled as error:
-            return self._retry(RouteState.RETRYING, error, error.pause)
+            return self._retry(RouteState.RETRYING, error, self.allowance.rest(error))
         except (Transient, AuthRejected) as error:
             return self._retry(RouteState.RETRYING, error, -1)
         except RouteBlocked as error:
@@ -174,6 +184,7 @@ class Watch:
             self._puller.feed(session, progress, Lane.OLD),
             self._retries.feed(session, progress.failures),
             self._read(session, progress),
+            self._mind_budget(),
         ]
 
     async def _rounds(self, session: SourceSession, progress: Progress) -> None:
@@ -208,12 +219,28 @@ class Watch:
         if not self._belt.vouch.admitted(self.route):
             await self._listed.wait()
             await self._belt.vouch.admit(self.route, session, progress)
-        belt, preflight = self._belt, self._settings.preflight
-        await read_ahead(session, self.route.key, belt.queue, belt.ready, preflight)
+        await self.allowance.refresh()
+        belt, key, preflight = self._belt, self.route.key, self._settings.preflight
+        belt.queue.hold_old(key, self.allowance.spent())
+        await read_ahead(session, key, belt.queue, belt.ready, preflight, self.allowance)
+
+    async def _mind_budget(self) -> None:
+        """Old mail waits while the day's budget is spent. Never ends."""
+        while True:
+            await self._belt.clock.sleep(BUDGET_LOOK)
+            await self.allowance.refresh()
+            self._belt.queue.hold_old(self.route.key, self.allowance.spent())
+
+    def _held(self, progress: Progress) -> int:
+        """How many old messages wait for the next day."""
+        held = self._belt.queue.held(self.route.key)
+        return held + len(progress.todo[Lane.OLD]) if held else 0
 
     async def _settle_all(self, session: SourceSession, progress: Progress) -> None:
         await self._list(session, progress, Via.SWEEP)
         while (progress.unsettled or progress.failures.busy) and not self.folder_trouble:
+            if (held := self._held(progress)) >= max(progress.unsettled, 1):
+                raise Throttled(self._budget_spent(held), self.allowance.renewal())
             await self._belt.clock.sleep(SETTLE_POLL)
 
     # ------------------------------------------------------ where to go on from
@@ -256,16 +283,22 @@ class Watch:
 
     # ----------------------------------------------------------------- status
 
+    def _budget_spent(self, held: int) -> str:
+        return (
+            f"{self.allowance.used:,} bytes were downloaded today, of a budget of {self.allowance.budget:,}: "
+            f"{held:,} old messages wait until 0:00 UTC"
+        )
+
     def status(self) -> RouteStatus:
         """As `mailsyncd check` shows it."""
         progress, now = self.progress, self._belt.clock.monotonic()
         oldest = progress.oldest_mono() if progress else None
-        blocked = bool(self.folder_trouble)
+        blocked, held = bool(self.folder_trouble), self._held(progress) if progress else 0
         return RouteStatus(
             name=self.route.name,
             destination=self.route.destination,
             state=RouteState.BLOCKED if blocked else self.state,
-            detail=self.folder_trouble or self.detail,
+            detail=self.folder_trouble or self.detail or (self._budget_spent(held) if held else ""),
             last_uid=progress.stored.last_uid if progress else None,
             unsettled=progress.unsettled if progress else 0,
             oldest_age=None if oldest is None else now - oldest,

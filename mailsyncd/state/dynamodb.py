@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from mailsyncd.errors import StateUnavailable
-from mailsyncd.model import Counts, Event, Failure, Lease, Member, Record, Status, Watermark
+from mailsyncd.model import Counts, Event, Failure, Lease, Member, Record, Status, Traffic, Watermark
 from mailsyncd.ports import Clock, Refused
 from mailsyncd.state import dynamo_table, items, rules
 from mailsyncd.state.dynamo_client import ABSENT, Condition, DynamoClient, Write, absent_or, equal
@@ -188,6 +188,15 @@ class DynamoStore:
             return there is None
         stored = items.lease_of(there)
         return (stored.owner, stored.epoch, stored.beat) == (new.owner, new.epoch, new.beat)
+
+    async def note_traffic(self, traffic: Traffic) -> None:
+        key = items.traffic_prefix(traffic.day) + traffic.owner
+        await self._client.put(Write(items.account_key(traffic.account), key, items.traffic_item(traffic)))
+
+    async def traffic(self, account: str, day: str) -> list[Traffic]:
+        prefix = items.traffic_prefix(day)
+        found = await self._client.query(items.account_key(account), prefix, prefix + "~")
+        return [items.traffic_of(item) for item in found]
 
     async def announce(self, member: Member) -> None:
         await self._client.put(Write(items.DAEMONS, member.owner, items.member_item(member)))

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mailsyncd.errors import FailureKind
-from mailsyncd.model import Claimant, Failure, Lease, Member, Record, Status, Watermark
+from mailsyncd.model import Claimant, Failure, Lease, Member, Record, Status, Traffic, Watermark
 
 Item = dict[str, Any]
 
@@ -38,6 +38,14 @@ def failure_key(uidvalidity: int, uid: int) -> str:
 
 def destination_key(destination: str) -> str:
     return f"DEST#{destination}"
+
+
+def account_key(account: str) -> str:
+    return f"ACCOUNT#{account}"
+
+
+def traffic_prefix(day: str) -> str:
+    return f"BYTES#{day}#"
 
 
 def _without_none(**attributes: Any) -> Item:
@@ -209,6 +217,22 @@ def member_of(item: Mapping[str, Any]) -> Member:
         float(item["renewed_at"]),
         int(item["ttl"]),
         bool(item["leaving"]),
+    )
+
+
+def traffic_item(traffic: Traffic) -> Item:
+    return {
+        "account": traffic.account,
+        "day": traffic.day,
+        "owner": traffic.owner,
+        "size": traffic.size,
+        "ttl": traffic.expires_at,
+    }
+
+
+def traffic_of(item: Mapping[str, Any]) -> Traffic:
+    return Traffic(
+        str(item["account"]), str(item["day"]), str(item["owner"]), int(item["size"]), int(item["ttl"])
     )
 
 

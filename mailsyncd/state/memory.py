@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from mailsyncd.errors import StateUnavailable
-from mailsyncd.model import Counts, Event, Failure, Lease, Member, Record, Status, Watermark
+from mailsyncd.model import Counts, Event, Failure, Lease, Member, Record, Status, Traffic, Watermark
 from mailsyncd.ports import Refused
 from mailsyncd.state import rules
 from mailsyncd.state.items import Item
@@ -87,6 +87,12 @@ class MemoryStore:
 
     async def put_lease(self, destination: str, new: Lease, *, expected: Lease | None) -> bool:
         return rules.put_lease(self.table, destination, new, expected)
+
+    async def note_traffic(self, traffic: Traffic) -> None:
+        rules.note_traffic(self.table, traffic)
+
+    async def traffic(self, account: str, day: str) -> list[Traffic]:
+        return rules.traffic(self.table, account, day)
 
     async def announce(self, member: Member) -> None:
         rules.announce(self.table, member)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
-from mailsyncd.model import Counts, Failure, Lease, Member, Record, Status, Watermark
+from mailsyncd.model import Counts, Failure, Lease, Member, Record, Status, Traffic, Watermark
 from mailsyncd.ports import Refused
 from mailsyncd.state import items
 from mailsyncd.state.items import Item
@@ -160,6 +160,17 @@ def put_lease(table: Table, destination: str, new: Lease, expected: Lease | None
 
 def _hand(one: Lease | None) -> tuple[str, int, int] | None:
     return (one.owner, one.epoch, one.beat) if one else None
+
+
+def note_traffic(table: Table, traffic: Traffic) -> None:
+    key = items.traffic_prefix(traffic.day) + traffic.owner
+    table.put(items.account_key(traffic.account), key, items.traffic_item(traffic))
+
+
+def traffic(table: Table, account: str, day: str) -> list[Traffic]:
+    prefix = items.traffic_prefix(day)
+    found = table.query(items.account_key(account), prefix, prefix + "~")
+    return [items.traffic_of(item) for item in found]
 
 
 def announce(table: Table, member: Member) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mailsyncd.errors import StateUnavailable
-from mailsyncd.model import Counts, Event, Failure, Lease, Member, Record, Status, Watermark
+from mailsyncd.model import Counts, Event, Failure, Lease, Member, Record, Status, Traffic, Watermark
 from mailsyncd.ports import Clock, Refused
 from mailsyncd.state import items, rules, sqlite_file
 from mailsyncd.state.items import Item
@@ -223,6 +223,12 @@ class SqliteStore:
 
     async def put_lease(self, destination: str, new: Lease, *, expected: Lease | None) -> bool:
         return await self._do(lambda table: rules.put_lease(table, destination, new, expected))
+
+    async def note_traffic(self, traffic: Traffic) -> None:
+        await self._do(lambda table: rules.note_traffic(table, traffic))
+
+    async def traffic(self, account: str, day: str) -> list[Traffic]:
+        return await self._do(lambda table: rules.traffic(table, account, day))
 
     async def announce(self, member: Member) -> None:
         await self._do(lambda table: rules.announce(table, member))

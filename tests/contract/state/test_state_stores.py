@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from mailsyncd.errors import FailureKind, StateUnavailable
-from mailsyncd.model import Claimant, Failure, Lease, Member, Record, Status, Watermark
+from mailsyncd.model import Claimant, Failure, Lease, Member, Record, Status, Traffic, Watermark
 from mailsyncd.ports import Refused, StateStore
 from mailsyncd.state import items
 from mailsyncd.state.attributes import attributes
@@ -48,6 +48,7 @@ def done(one: Record, dest_uid: int | None = 100) -> Record:
 FAILURE = Failure(7, 1, FailureKind.REJECTED, "no", 1, 1.0)
 LEASE = Lease("one", 1, 1, 60.0, 1.0, "pool")
 MEMBER = Member("host/boot/1", "pool", 1, 60.0, 1.5, 4_000_000_000)
+TRAFFIC = Traffic("ann@gmail.example", "2026-07-17", "host/boot/1", 2_000_000_000, 4_000_000_000)
 METHODS: dict[str, Callable[[StateStore], Awaitable[object]]] = {
     "open": lambda store: store.open(),
     "watermark": lambda store: store.watermark(ROUTE),
@@ -67,6 +68,8 @@ METHODS: dict[str, Callable[[StateStore], Awaitable[object]]] = {
     "put_lease": lambda store: store.put_lease("me@outlook.example", LEASE, expected=None),
     "announce": lambda store: store.announce(MEMBER),
     "members": lambda store: store.members(),
+    "note_traffic": lambda store: store.note_traffic(TRAFFIC),
+    "traffic": lambda store: store.traffic("ann@gmail.example", "2026-07-17"),
 }
 
 
@@ -368,6 +371,23 @@ async def test_daemons_make_themselves_known_each_in_its_own_place(store: StateS
     for one in (MEMBER, other, replace(MEMBER, beat=2, leaving=True)):
         await store.announce(one)
     assert await store.members() == [other, replace(MEMBER, beat=2, leaving=True)]
+
+
+async def test_traffic_is_noted_by_account_day_and_daemon(store: StateStore) -> None:
+    assert await store.traffic(TRAFFIC.account, TRAFFIC.day) == []
+    other = replace(TRAFFIC, owner="host/boot/2", size=0)
+    notes = [
+        TRAFFIC,
+        other,
+        replace(TRAFFIC, size=2**40),
+        replace(TRAFFIC, day="2026-07-18"),
+        replace(TRAFFIC, account="bob@gmail.example"),
+    ]
+    for one in notes:
+        await store.note_traffic(one)
+    assert await store.traffic(TRAFFIC.account, TRAFFIC.day) == [replace(TRAFFIC, size=2**40), other]
+    assert await store.traffic("bob@gmail.example", TRAFFIC.day) == [notes[-1]]
+    assert await store.traffic(TRAFFIC.account, "2026-07-1") == []
 
 
 async def test_of_many_who_advance_at_once_one_does(store: StateStore) -> None:

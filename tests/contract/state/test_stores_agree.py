@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from test_state_stores import ROUTE, done, record
 
 from mailsyncd.errors import FailureKind
-from mailsyncd.model import Failure, Lease, Record, Watermark
+from mailsyncd.model import Failure, Lease, Record, Traffic, Watermark
 from mailsyncd.ports import StateStore
 from mailsyncd.state.memory import MemoryStore
 from mailsyncd.state.sqlite import SqliteStore
@@ -48,6 +48,14 @@ leases = st.builds(
     st.integers(1, 2),
     st.just(60.0),
     st.just(1.0),
+)
+traffic = st.builds(
+    Traffic,
+    st.just("ann@gmail.example"),
+    st.sampled_from(["2026-07-17", "2026-07-18"]),
+    st.sampled_from(["one", "two"]),
+    st.integers(0, 3),
+    st.just(4_000_000_000),
 )
 failures = st.builds(
     Failure,
@@ -87,6 +95,10 @@ def put_lease(new: Lease, expected: Lease | None) -> Operation:
     return lambda store: store.put_lease("me@outlook.example", new, expected=expected)
 
 
+def note_traffic(one: Traffic) -> Operation:
+    return lambda store: store.note_traffic(one)
+
+
 operations = st.one_of(
     st.builds(claim, records()),
     st.builds(adopt, records(), records()),
@@ -94,6 +106,7 @@ operations = st.one_of(
     st.builds(fail, failures, st.none() | records()),
     st.builds(advance, watermarks, st.none() | watermarks),
     st.builds(put_lease, leases, st.none() | leases),
+    st.builds(note_traffic, traffic),
 )
 
 sequences = st.lists(operations, min_size=15, max_size=40)
@@ -114,6 +127,7 @@ async def everything(store: StateStore) -> list[object]:
         await store.failures(ROUTE),
         await store.counts(ROUTE),
         await store.lease("me@outlook.example"),
+        await store.traffic("ann@gmail.example", "2026-07-17"),
     ]
 
 

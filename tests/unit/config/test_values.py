@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from mailsyncd.assemble import download_budget, max_size, settle_window
 from mailsyncd.config.load import Loaded
 from mailsyncd.config.values import Backend, DaemonSettings, StateSettings
 from mailsyncd.errors import ConfigError
@@ -183,3 +184,34 @@ def test_a_credential_is_a_name_and_no_path(load_text: Load, tmp_path: Path, nam
     text = OUTLOOK.replace('"t"', f'{{ credential = "{name}" }}') + ROUTE
     with pytest.raises(ConfigError, match="takes a name, not a path"):
         load_text(text, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+
+
+def test_a_destination_may_have_a_settle_window_and_a_size_of_its_own(load_text: Load) -> None:
+    daemon = '[daemon]\nsettle_window = "2m"\nmax_message_size = "10MB"\n'
+    own = 'settle_window = "30s"\nmax_message_size = "5MB"\n'
+    plain = load_text(daemon + OUTLOOK + ROUTE).configuration
+    assert (plain.destinations[0].settle_window, plain.daemon.settle_window) == (None, 120.0)
+    assert max_size(plain.daemon, plain.destinations[0]) == 10_000_000
+    set_ = load_text(daemon + OUTLOOK + own + ROUTE).configuration
+    assert set_.destinations[0].settle_window == 30.0
+    assert max_size(set_.daemon, set_.destinations[0]) == 5_000_000
+    for configuration, expected in ((plain, 120.0), (set_, 30.0)):
+        assert settle_window(configuration.daemon, configuration.destinations[0]) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "budget"),
+    [
+        ("", None, 2_000_000_000),
+        ("", "imap.example.net", 0),
+        ("daily_download_budget = 0\n", None, 0),
+        ('daily_download_budget = "500MB"\n', None, 500_000_000),
+        ('daily_download_budget = "500MB"\n', "imap.example.net", 500_000_000),
+    ],
+)
+def test_the_download_budget_is_gmails_unless_set(
+    load_text: Load, text: str, host: str | None, budget: int
+) -> None:
+    route = ROUTE + (f'host = "{host}"\n' if host else "")
+    found = load_text(f"[daemon]\n{text}{OUTLOOK}{route}").configuration
+    assert download_budget(found.daemon, found.routes[0]) == budget

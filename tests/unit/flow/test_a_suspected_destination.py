@@ -10,10 +10,17 @@ from fakes import mail
 from harness import Bench, a_route, bench_of
 
 from mailsyncd.errors import ConnectionLost, DestinationFull, MailsyncError, MessageRejected, Transient
+from mailsyncd.flow import destination
 from mailsyncd.status import WriterState
 
 ROUTE = a_route()
 FOLDER = "Gmail/ann"
+
+
+@pytest.fixture(autouse=True)
+def slow_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hours go by here: let the writer look at its watermarks less often than every second."""
+    monkeypatch.setattr(destination, "TICK", 30.0)
 
 
 def vague(body: bytes) -> MailsyncError:

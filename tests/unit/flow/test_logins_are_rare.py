@@ -12,10 +12,17 @@ from fakes import FakeMailbox, FakeOutlook, FakeSinkSession, FakeSourceSession, 
 from harness import a_route, bench_of
 
 from mailsyncd.errors import ConnectionLost, Throttled
+from mailsyncd.flow import destination
 from mailsyncd.status import WriterState
 
 ROUTE = a_route()
 HOUR = 3600.0
+
+
+@pytest.fixture(autouse=True)
+def slow_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hours go by here: let the writer look at its watermarks less often than every second."""
+    monkeypatch.setattr(destination, "TICK", 30.0)
 
 
 class DroppingOutlook(FakeOutlook):

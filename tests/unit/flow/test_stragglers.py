@@ -10,12 +10,19 @@ from fakes import mail
 from harness import a_route, bench_of
 
 from mailsyncd.errors import DestinationFull, MailsyncError, Transient
+from mailsyncd.flow import destination
 from mailsyncd.flow.stragglers import PAUSES, Stragglers
 from mailsyncd.flow.suspicion import Key
 from mailsyncd.status import WriterState
 
 ROUTE = a_route()
 HOUR = 3600.0
+
+
+@pytest.fixture(autouse=True)
+def slow_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hours go by here: let the writer look at its watermarks less often than every second."""
+    monkeypatch.setattr(destination, "TICK", 30.0)
 
 
 def key(uid: int) -> Key:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailsyncd.errors import FailureKind
-from mailsyncd.model import Claimant, Failure, Lease, Record, Status, Watermark
+from mailsyncd.model import Claimant, Failure, Lease, Record, Status, Traffic, Watermark
 from mailsyncd.state import items
 from mailsyncd.state.attributes import attributes, plain
 from mailsyncd.state.items import Item
@@ -65,6 +65,7 @@ WATERMARKS = st.builds(
     dest_uidvalidity=st.none() | UIDS,
     dest_uidnext=st.none() | UIDS,
 )
+TRAFFIC = st.builds(Traffic, TEXTS, TEXTS, TEXTS, st.integers(0, 2**50), st.integers(0, 2**40))
 LEASES = st.builds(Lease, TEXTS, st.integers(1, 10**9), st.integers(1, 10**9), TIMES, TIMES)
 
 
@@ -95,6 +96,12 @@ def test_a_watermark_comes_back_as_it_was(watermark: Watermark) -> None:
 def test_a_watermark_from_before_the_target_folder_was_noted_still_loads() -> None:
     old = {"uidvalidity": 7, "last_uid": 5, "updated_at": 1.0, "backlog_until": 0}
     assert items.watermark_of(old) == Watermark(7, 5, 1.0)
+
+
+@given(TRAFFIC)
+def test_a_note_of_traffic_comes_back_as_it_was(traffic: Traffic) -> None:
+    for kept in through_both(items.traffic_item(traffic)):
+        assert items.traffic_of(kept) == traffic
 
 
 @given(LEASES)
