@@ -25,6 +25,7 @@ ROWS = {
     "R15": "state store away at the start",
     "R16": "state store away while running",
     "R17": "state store's answers lost after commit",
+    "R19": "state store emptied, or restored from before",
     "R20": "session and token expire",
     "R21": "token endpoint fails",
     "R23": "source's UIDVALIDITY changes",
@@ -35,12 +36,14 @@ ROWS = {
     "R29": "login accepted, then dropped",
     "R30": "connection limit",
     "R31": "malformed mail",
+    "R32": "sizes around the limit",
     "R33": "unreadable at the source",
     "R35": "destination rewrites mail",
     "R36": "destination full",
     "R37": "clock jumps",
     "R38": "reload of a broken configuration",
     "R39": "a hundred reloads in a second",
+    "R40": "routes changed by reloads",
     "R41": "two daemons, one frozen past its lease",
     "R43": "SIGTERM at every step",
 }
@@ -62,5 +65,6 @@ def all_cases() -> Iterator[Case]:
     yield from servers.clocks()
     yield from stores.states()
     yield from stores.reloads()
+    yield from stores.others()
     yield from deaths.r41(10)
     yield from deaths.r43()

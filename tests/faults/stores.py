@@ -1,9 +1,10 @@
-"""What the state store does to a daemon: throttles, dies, loses its answers, is locked (R14 - R18);
-and what a reload does (R38, R39)."""
+"""What the state store does to a daemon: throttles, dies, loses its answers, is locked (R14 - R17),
+forgets (R19); and what a reload does (R38 - R40)."""
 
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
 import sqlite3
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from functools import partial
 
 from faults.cases import Case
 from faults.world import Ground, World
+from mailsyncd.sim.corpus import Mail
 
 PATIENCE = 40.0
 # DynamoDB's requests take real milliseconds: its daemon's seconds pass more slowly.
@@ -187,3 +189,87 @@ def reloads() -> Iterator[Case]:
     for name, text in BROKEN.items():
         yield Case("R38", name, partial(broken_reload, text=text), Ground(routes=2))
     yield Case("R39", "100 in a second", reload_storm, Ground(routes=2))
+
+
+# --------------------------------------------------- a store that forgot, and limits
+
+
+async def forgotten(world: World, how: str) -> None:
+    """The store is emptied, or restored from before: nothing is copied until it is rebuilt."""
+    state, kept = world.directory / "state.db", world.directory / "kept.db"
+    daemon = await world.start()
+    world.deliver_all(3)
+    await _arrived(world)
+    await daemon.stop()
+    shutil.copy(state, kept)
+    daemon = await world.start()
+    world.deliver_all(3)
+    await _arrived(world)
+    await daemon.stop()
+    world.forget_state()
+    for path in world.directory.glob("state.db*"):
+        path.unlink()
+    if how == "restored":
+        shutil.copy(kept, state)
+    before = world.copied
+    daemon = await world.start()
+    world.deliver_all(2)
+    if not await world.until(lambda: "state rebuild" in daemon.log(), PATIENCE):
+        world.complaints.append("did not say that the store has forgotten")
+    await asyncio.sleep(0.5)
+    if world.copied > before:
+        world.complaints.append("copied with a store that has forgotten")
+    await daemon.stop()
+    rebuild = await world.start(command="state rebuild")
+    if not await world.death(rebuild, PATIENCE) or rebuild.status != 0:
+        world.complaints.append(f"the rebuild ended with {rebuild.status}: {rebuild.log()[-200:]}")
+    if world.copied > before:
+        world.complaints.append("the rebuild copied something")
+
+
+async def sizes(world: World, limit: int) -> None:
+    """Just below the limit, at it, just above, and far above: the last two are never fetched."""
+    await world.start()
+    await world.idle()
+    when = world.mail().internaldate
+    text = b"Subject: a size\r\n\r\n" + b"and a line\r\n" * (2 * limit)
+    for size in (limit - 1, limit, limit + 1, 20 * limit):
+        world.deliver(world.users[0], Mail(text[:size], when))
+    world.expected_failures = 2
+    world.deliver_all(1)
+    await world.until(lambda: world.copied >= 3, PATIENCE, why="what is within the limit")
+    if any("FETCH 3" in line.text and "BODY" in line.text for line in world.gmail.transcript):
+        world.complaints.append("fetched what is over the limit")
+
+
+async def edited(world: World) -> None:
+    """A route is changed, one is taken away and added again: the others keep their connections."""
+    daemon = await world.start()
+    await world.idle()
+    world.deliver_all(1)
+    await _arrived(world)
+    path = world.directory / "config.toml"
+    whole = path.read_text()
+    without = whole.rpartition("[[routes]]")[0]
+    changed = whole.replace("start =", "mark_seen = true\nstart =", 1)
+    for number, text in enumerate((without, whole, changed, whole)):
+        accepted = world.gmail.accepted
+        path.write_text(text)
+        daemon.signal(signal.SIGHUP)
+        await world.until(lambda: daemon.said("config.reloaded") > number, why="the reload")  # noqa: B023
+        await world.until(lambda: world.gmail.connections >= 2, 5)
+        await asyncio.sleep(0.2)
+        if world.gmail.accepted - accepted > 1:
+            world.complaints.append("a reload touched routes that had not changed")
+        world.deliver_all(1)
+        await asyncio.sleep(0.1)
+    await _arrived(world)
+
+
+def others() -> Iterator[Case]:
+    for how in ("emptied", "restored"):
+        yield Case("R19", how, partial(forgotten, how=how), Ground(routes=2))
+    limit = 50_000
+    keys = f"max_message_size = {limit}"
+    yield Case("R32", "around the limit", partial(sizes, limit=limit), Ground(daemon_keys=keys))
+    yield Case("R40", "removed, added, changed", edited, Ground(routes=3))
