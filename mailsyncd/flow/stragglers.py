@@ -18,8 +18,9 @@ REMEMBERED = 1000
 
 @dataclass(slots=True)
 class _Straggler:
-    """`passed`: how many messages the destination had taken when it refused this one last; `times`:
-    how often it refused it after it had taken others."""
+    """`passed`: how many messages the destination had taken when it refused this one first; `times`:
+    how often it has refused it since it took another. Others need not pass each time: in a quiet
+    mailbox there are none, and the tries are to come to an end all the same."""
 
     passed: int
     times: int = 0
@@ -39,8 +40,7 @@ class Stragglers:
     def refused(self, key: Key) -> int:
         """How often this one has been refused while others passed."""
         one = self._known.setdefault(key, _Straggler(self._passed))
-        if one.passed != self._passed:
-            one.passed, one.times = self._passed, one.times + 1
+        one.times += one.passed != self._passed
         if len(self._known) > REMEMBERED:
             del self._known[next(iter(self._known))]
         return one.times

@@ -242,11 +242,11 @@ client_secret = "demo"
         self.look_at_state()
         return True
 
-    async def idle(self, seconds: float = 20.0) -> None:
-        """Until every route idles."""
+    async def idle(self, seconds: float = 20.0, *, since: int = 0) -> None:
+        """Until every route idles; `since`: counting from this line of the source's transcript."""
         await self.until(
             lambda: (
-                sum(" IDLE" in line.text for line in self.gmail.transcript if line.side == "C")
+                sum(" IDLE" in line.text for line in self.gmail.transcript[since:] if line.side == "C")
                 >= self.ground.routes
             ),
             seconds,
