@@ -28,7 +28,7 @@ from faults.world import Finding, world
 
 CASE_SECONDS = 300.0
 WORKERS = 2
-SIDE_BY_SIDE = 3  # worlds in one worker: most of a case is waiting
+SIDE_BY_SIDE = 5  # worlds in one worker: most of a case is waiting
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ SMALL = 2048
 LARGE = 5 * 1024 * 1024
 PATIENCE = 30.0  # seconds of the world for one message to get over
 AT_ONCE = 40  # cuts in one case
-CUTS_A_LIFE = 4
+CUTS_A_LIFE = 2
 SYNCHRONISING = replace(OUTLOOK, literals_after_refusal=False)
 EARLY = replace(OUTLOOK, literals_after_refusal=True)
 SETTLES_SOON = 'settle_window = "10s"'

@@ -107,13 +107,14 @@ class World:
 
     def mail(self, size: int = 0, *, fresh: bool = False) -> Mail:
         """The next message: of the corpus, with a mark that no rewriting takes away. It claims to
-        have come just now, as `fresh` mail and every other message does, or long ago."""
+        have come just now, as `fresh` mail and every other message does, or long ago. `size`, in
+        bytes, is kept to where the header leaves room."""
         self._number += 1
         base = self.rng.choice(list(corpus(self.rng.randrange(1 << 30), KINDS)))
         head, _, body = base.raw.partition(b"\r\n\r\n")
         raw = head + b"\r\nX-Fault-Case: %d\r\n\r\n" % self._number + body
-        if len(raw) < size:
-            raw += (b"%075d\r\n" % self._number) * ((size - len(raw)) // 77 + 1)
+        if size:
+            raw = (raw + (b"%075d\r\n" % self._number) * (size // 77))[: max(size, len(raw) - len(body))]
         now = datetime.now(UTC).replace(microsecond=0)
         return Mail(raw, now if fresh or self.rng.random() < 0.5 else base.internaldate)
 
