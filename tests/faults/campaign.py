@@ -100,7 +100,7 @@ def chosen(rows: set[str], sample: bool, seed: int) -> list[Case]:
 def run(cases: Sequence[Case], seed: int, seconds: float | None) -> list[Outcome]:
     ends = None if seconds is None else time.monotonic() + seconds
     work = [(case.id, seed_of(case, seed)) for case in cases]
-    size = SIDE_BY_SIDE * 2
+    size = SIDE_BY_SIDE * (2 if seconds is None else 1)
     batches = [work[at : at + size] for at in range(0, len(work), size)]
     outcomes: list[Outcome] = []
     with ProcessPoolExecutor(WORKERS) as pool:
