@@ -1,0 +1,213 @@
+"""The tests are tested: each protection is taken out in turn, in a copy of the tree, and at least one
+test must fail. `make mutants` shows the table."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+SIDE_BY_SIDE = 2
+LONGEST = 240.0  # seconds for the tests of one mutant: one that hangs has been noticed too
+FLOW = "tests/unit/flow/"
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """`old` stands in `file` exactly once, and becomes `new`; one of `tests` must notice."""
+
+    protection: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+    def applied(self, text: str) -> str:
+        """The mutated source. Raises ValueError if it is not as it was."""
+        if text.count(self.old) != 1:
+            raise ValueError(f"{self.file} holds {self.old!r} {text.count(self.old)} times, not once")
+        return text.replace(self.old, self.new)
+
+
+PATH = (FLOW + "test_path_of_a_message.py",)
+STATE = ("tests/contract/state/test_state_stores.py", "-k", "memory")
+MUTANTS = (
+    Mutant(
+        "settle window",
+        "mailsyncd/flow/recover.py",
+        "wait = self._settle_window if settle else 0.0",
+        "wait = 0.0",
+        PATH,
+    ),
+    Mutant(
+        "own-write check",
+        "mailsyncd/state/rules.py",
+        "return there is not None and (there.claimed_by, there.status) == (new.claimed_by, new.status)",
+        "return False",
+        STATE,
+    ),
+    Mutant(
+        "own-write check of a claim, DynamoDB",
+        "mailsyncd/state/dynamodb.py",
+        "return None if found.claimed_by == record.claimed_by else Refused(found)",
+        "return Refused(found)",
+        ("tests/contract/state/test_dynamodb_faults.py",),
+    ),
+    Mutant(
+        "recovery scan",
+        "mailsyncd/flow/recover.py",
+        "for record in await self._gate.call(lambda: self._store.pending(route.key)):",
+        "for record in list[Record]():",
+        PATH,
+    ),
+    Mutant(
+        "fencing: the lease is asked before each APPEND",
+        "mailsyncd/flow/lease.py",
+        "if self._lease is None or not self.held:",
+        "if self._lease is None:",
+        (FLOW + "test_lease.py", FLOW + "test_frozen_daemons.py"),
+    ),
+    Mutant(
+        "fencing: a record that was taken over is not finished",
+        "mailsyncd/state/rules.py",
+        "there.status is not Status.PENDING or there.claimed_by != old.claimed_by:",
+        "there.status is not Status.PENDING:",
+        STATE,
+    ),
+    Mutant(
+        "EXAMINE",
+        "mailsyncd/imap/gmail.py",
+        'await self._session.command("EXAMINE", quoted(name), during=During.OPEN)',
+        'await self._session.command("SELECT", quoted(name), during=During.OPEN)',
+        ("tests/dialogue/test_source_dialogues.py",),
+    ),
+    Mutant(
+        "PEEK",
+        "mailsyncd/imap/gmail.py",
+        '"(UID BODY.PEEK[])"',
+        '"(UID BODY[])"',
+        ("tests/dialogue/test_source_dialogues.py", "tests/contract/imap_servers"),
+    ),
+    Mutant(
+        "literal length check",
+        "mailsyncd/imap/responses.py",
+        "self._missing = missing - taken\n",
+        "self._missing = 0\n",
+        ("tests/unit/imap/test_responses.py",),
+    ),
+    Mutant(
+        "contiguous watermark",
+        "mailsyncd/flow/progress.py",
+        "contiguous = self._heap[0] - 1 if self._heap else self.listed_to",
+        "contiguous = self.listed_to",
+        PATH,
+    ),
+    Mutant(
+        "one copy stands for one record",
+        "mailsyncd/policy.py",
+        "self._used.add(min(uids))",
+        "pass",
+        ("tests/unit/test_policy.py",),
+    ),
+    Mutant(
+        "no queueing twice",
+        "mailsyncd/flow/queue.py",
+        "if self._closed or ref.key in self._keys:",
+        "if self._closed:",
+        ("tests/unit/flow",),
+    ),
+    Mutant(
+        "a lease is waited out",
+        "mailsyncd/flow/lease.py",
+        "if asked - seen[1] < max(current.life, self._life):",
+        "if False:",
+        (FLOW + "test_lease.py", FLOW + "test_sharing.py"),
+    ),
+    Mutant(
+        "no early literal where a refused one is read as commands",
+        "mailsyncd/imap/outlook.py",
+        'return not odd and reply.status.kind == "NO" and after.status.kind == "OK"',
+        "return True",
+        ("tests/dialogue/test_sink_dialogues.py", "tests/contract/imap_servers"),
+    ),
+    Mutant(
+        "the source's list of allowed commands",
+        "mailsyncd/imap/gmail.py",
+        "max_literal=self.max_literal, allowed=ALLOWED",
+        "max_literal=self.max_literal, allowed=None",
+        ("tests/dialogue/test_source_dialogues.py",),
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    mutant: Mutant
+    killed_by: str | None
+    seconds: float
+
+
+def try_out(mutant: Mutant) -> Result:
+    """Run its tests on a mutated copy of the tree."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="mutant-") as directory:
+        copy = Path(directory)
+        for name in ("mailsyncd", "tests"):
+            leave = shutil.ignore_patterns("node_modules", "__pycache__", "*.pyc")
+            shutil.copytree(ROOT / name, copy / name, ignore=leave)
+        for name in ("pyproject.toml", "config.example.toml"):
+            shutil.copy(ROOT / name, copy)
+        path = copy / mutant.file
+        path.write_text(mutant.applied(path.read_text("utf-8")), "utf-8")
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *mutant.tests]
+        try:
+            ended = subprocess.run(
+                command,
+                cwd=copy,
+                env=os.environ | {"PYTHONPATH": str(copy)},
+                capture_output=True,
+                text=True,
+                timeout=LONGEST,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return Result(mutant, "(it hung)", time.monotonic() - began)
+    failed = re.search(r"^(?:FAILED|ERROR) (\S+?)(?: - .*)?$", ended.stdout, re.MULTILINE)
+    if ended.returncode not in (0, 1):
+        raise RuntimeError(
+            f"{mutant.protection}: pytest ended with {ended.returncode}\n{ended.stdout[-2000:]}"
+        )
+    return Result(mutant, failed[1] if failed else None, time.monotonic() - began)
+
+
+def table(results: Sequence[Result]) -> str:
+    width = max(len(one.mutant.protection) for one in results)
+    return "\n".join(
+        f"{one.mutant.protection:{width}}  {one.seconds:4.0f} s  {one.killed_by or 'NOBODY NOTICED'}"
+        for one in results
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="mutants", description=__doc__)
+    parser.add_argument("--only", default="", help="protections whose name holds this")
+    wanted = parser.parse_args().only
+    chosen = [one for one in MUTANTS if wanted in one.protection]
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        results = list(pool.map(try_out, chosen))
+    print(table(results))
+    return int(any(one.killed_by is None for one in results))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
