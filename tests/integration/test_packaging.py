@@ -107,7 +107,7 @@ def test_commands_on_a_page_are_commands(page: str) -> None:
     ]
     assert commands or page not in ("README.md", "docs/operations.md")
     for command in commands:
-        arguments = [re.sub(r"^[NMS]$", "1", one) for one in shlex.split(command)]
+        arguments = [re.sub(r"^(?:[NMS]|ID)$", "1", one) for one in shlex.split(command)]
         if arguments[-1] not in ("config", "state"):
             _parser().parse_args(arguments)
 
