@@ -72,11 +72,13 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Mailbox:
-    """What EXAMINE, SELECT or STATUS said. `uidnext` is 0 where the server did not say."""
+    """What EXAMINE, SELECT or STATUS said. `uidnext` is 0 where the server did not say, and not
+    `is_exact` where it is only known not to be lower."""
 
     uidvalidity: int
     uidnext: int
     exists: int
+    is_exact: bool = True
 
 
 @dataclass(frozen=True, slots=True)

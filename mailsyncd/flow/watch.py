@@ -27,6 +27,7 @@ from mailsyncd.errors import (
 from mailsyncd.flow.allowance import Allowance
 from mailsyncd.flow.failures import Retries
 from mailsyncd.flow.gate import Gate
+from mailsyncd.flow.oddities import WITNESSES, Oddities
 from mailsyncd.flow.preflight import Preflight
 from mailsyncd.flow.progress import Progress, Tally
 from mailsyncd.flow.pull import Puller
@@ -90,6 +91,7 @@ class Watch:
         self.folder_trouble = ""
         self.complete = False
         self._source = source
+        self._oddities = Oddities()
         self._belt = belt
         self._settings = settings
         self._listed = asyncio.Event()
@@ -209,6 +211,8 @@ class Watch:
             except TimeoutError:
                 raise Transient(f"no listing was finished within {timer.deadline:.0f} s") from None
             self._listed.set()
+            if self._oddities.emptied(session.mailbox.exists):
+                log.warning("route.suddenly_empty", before=self._oddities.emptied_from)
             if via is not Via.PUSH:
                 timer.listed()
                 progress.failures.stirred.set()
@@ -250,6 +254,7 @@ class Watch:
         UIDVALIDITY."""
         mailbox = session.mailbox
         if self.progress is not None and self.progress.uidvalidity == mailbox.uidvalidity:
+            await self._check_numbers(session, self.progress.stored)
             return self.progress
         watermark = await self._watermark(session, mailbox)
         store, gate, key = self._belt.store, self._belt.gate, self.route.key
@@ -266,6 +271,7 @@ class Watch:
     async def _watermark(self, session: SourceSession, mailbox: Mailbox) -> Watermark:
         store, gate, key = self._belt.store, self._belt.gate, self.route.key
         stored = await gate.call(lambda: store.watermark(key))
+        await self._check_numbers(session, stored)
         if stored is not None and stored.uidvalidity == mailbox.uidvalidity:
             return stored
         now = self._belt.clock.now()
@@ -281,7 +287,26 @@ class Watch:
             raise LeaseLost(f"another daemon moved the watermark of {self.route.name}")
         return new
 
+    async def _check_numbers(self, session: SourceSession, stored: Watermark | None) -> None:
+        """Whether the source still numbers its messages as the watermark takes for granted."""
+        mailbox = session.mailbox
+        self._oddities.check(mailbox, stored, self._belt.clock.monotonic())
+        if stored is None or stored.uidvalidity != mailbox.uidvalidity or not self._oddities.doubted:
+            return
+        store, key, after = self._belt.store, self.route.key, max(0, stored.last_uid - WITNESSES)
+        records = await self._belt.gate.call(lambda: store.records(key, mailbox.uidvalidity, after))
+        known = [record for record in records if record.uid <= stored.last_uid]
+        there = await session.describe([record.uid for record in known]) if known else []
+        self._oddities.compare(known, there)
+
     # ----------------------------------------------------------------- status
+
+    def _remark(self, held: int) -> str:
+        """What is worth a word though nothing is wrong."""
+        if held:
+            return self._budget_spent(held)
+        before = self._oddities.emptied_from
+        return f"the mailbox is empty, of a sudden: it held {before:,} messages before" if before else ""
 
     def _budget_spent(self, held: int) -> str:
         return (
@@ -298,7 +323,7 @@ class Watch:
             name=self.route.name,
             destination=self.route.destination,
             state=RouteState.BLOCKED if blocked else self.state,
-            detail=self.folder_trouble or self.detail or (self._budget_spent(held) if held else ""),
+            detail=self.folder_trouble or self.detail or self._remark(held),
             last_uid=progress.stored.last_uid if progress else None,
             unsettled=progress.unsettled if progress else 0,
             oldest_age=None if oldest is None else now - oldest,

@@ -86,6 +86,7 @@ class GmailSession:
         self._has_idle = session.has("IDLE")
         self._has_gm = session.has("X-GM-EXT-1")
         self._uidvalidity = self._uidnext = self._exists = self._recent = 0
+        self._uidnext_said = True
         self._idle_until = self._quiet_from = 0.0
         self._news = False
         self._stirred = asyncio.Event()
@@ -93,7 +94,7 @@ class GmailSession:
 
     @property
     def mailbox(self) -> Mailbox:
-        return Mailbox(self._uidvalidity, self._uidnext, self._exists)
+        return Mailbox(self._uidvalidity, self._uidnext, self._exists, self._uidnext_said)
 
     def _heard(self, count: int | None, name: str, response: Response) -> None:
         """Every untagged response, whenever it comes: news may turn up anywhere."""
@@ -143,6 +144,7 @@ class GmailSession:
             "STATUS", quoted(name), "(UIDNEXT)", wish=Wish(("STATUS",), self._note_status)
         )
         if self._uidnext == 0 or reply.status.kind != "OK":
+            self._uidnext_said = False
             found = await self._session.command("UID SEARCH", "ALL", wish=Wish(("SEARCH",)))
             self._uidnext = max(found_uids(found.untagged), default=0) + 1
 

@@ -10,7 +10,7 @@ from scripts import BASIC, Line, served, source, unbase64
 
 from mailsyncd.errors import ConnectionLost, MessageRejected, RouteBlocked, Throttled, Transient
 from mailsyncd.imap.session import TokenLogin
-from mailsyncd.model import Wake
+from mailsyncd.model import Mailbox, Wake
 
 CHALLENGE = "eyJzdGF0dXMiOiI0MDAiLCJzY2hlbWVzIjoiQmVhcmVyIiwic2NvcGUiOiJodHRwczovL21haWwuZ29vZ2xlLmNvbS8ifQ=="
 
@@ -112,7 +112,7 @@ async def test_a_server_without_uidnext_is_asked_for_its_highest_uid() -> None:
         await line.until_closed()
 
     async with served(script) as port, source(port).session() as session:
-        assert session.mailbox.uidnext == 10
+        assert session.mailbox == Mailbox(7, 10, 2, is_exact=False)
 
 
 async def test_a_hundred_thousand_uids_are_searched_and_described() -> None:
