@@ -68,7 +68,7 @@ MUTANTS = (
         "mailsyncd/flow/recover.py",
         "for record in await self._gate.call(lambda: self._store.pending(route.key)):",
         "for record in list[Record]():",
-        PATH,
+        (FLOW + "test_lease.py",),
     ),
     Mutant(
         "fencing: the lease is asked before each APPEND",
@@ -124,14 +124,21 @@ MUTANTS = (
         "mailsyncd/flow/queue.py",
         "if self._closed or ref.key in self._keys:",
         "if self._closed:",
-        ("tests/unit/flow",),
+        (FLOW + "test_queue.py",),
     ),
     Mutant(
-        "a lease is waited out",
+        "a lease is waited out by a daemon",
+        "mailsyncd/flow/share.py",
+        "return now - self.since >= max(self.what.life, life)",
+        "return True",
+        (FLOW + "test_lease.py",),
+    ),
+    Mutant(
+        "a lease is waited out by a command",
         "mailsyncd/flow/lease.py",
         "if asked - seen[1] < max(current.life, self._life):",
         "if False:",
-        (FLOW + "test_lease.py", FLOW + "test_sharing.py"),
+        (FLOW + "test_lease.py",),
     ),
     Mutant(
         "no early literal where a refused one is read as commands",

@@ -91,6 +91,7 @@ class World:
     worst_recovery: float = 0.0  # the daemon's seconds from the last start to quiet
     expected_failures: int = 0
     judged: bool = True
+    objection: Callable[[bytes], str | None] | None = None  # of the destination, to a body
     _number: int = 0
     _mail: dict[int, Mail] = field(default_factory=dict)
     _started: float = 0.0
@@ -281,10 +282,10 @@ client_secret = "demo"
             self._state.close()
             self._state = None
 
-    def witness(self, raw: bytes) -> str | None:
+    def witness(self, raw: bytes) -> None:
         """At the server, as it is about to store: is there a PENDING record under a held lease?"""
         if not self.judged or raw.startswith(b"mailsyncd probe"):
-            return None
+            return
         digest = hashlib.sha256(raw).hexdigest()
         records = self.items("UID#%")
         mine = [item for _, item in records if item["rfc822_sha256"] == digest]
@@ -293,7 +294,6 @@ client_secret = "demo"
             self.complaints.append(f"APPEND without a PENDING record ({states})")
         if not any(item["owner"] for _, item in self.items("LEASE")):
             self.complaints.append("APPEND while nobody held the lease")
-        return None
 
     def look_at_state(self) -> None:
         """The watermark is never past an unsettled UID (I6)."""
@@ -429,15 +429,14 @@ async def world(nursery: Nursery, seed: int, ground: Ground) -> AsyncIterator[Wo
             GmailServer(clock, tokens=tokens, seed=seed, personality=ground.gmail)
         )
         made: list[World] = []
-        seen = ground.outlook.objection
 
-        def witness(raw: bytes) -> str | None:
+        def answer(raw: bytes) -> str | None:
             made[0].witness(raw)
-            return seen(raw) if seen else None
+            return made[0].objection(raw) if made[0].objection else None
 
         outlook = await stack.enter_async_context(
             OutlookServer(
-                clock, tokens=tokens, seed=seed + 1, personality=replace(ground.outlook, objection=witness)
+                clock, tokens=tokens, seed=seed + 1, personality=replace(ground.outlook, objection=answer)
             )
         )
         line = await stack.enter_async_context(dynamo.line(Random(seed))) if ground.dynamo else None

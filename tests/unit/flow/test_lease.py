@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import random
 
 from fakes import FakeOutlook, VirtualClock, breathe, mail
 from harness import Bench, a_route, bench_of
 
+from mailsyncd.flow.gate import Gate
+from mailsyncd.flow.lease import Identity, Tenancy
 from mailsyncd.model import Lease
 from mailsyncd.state.memory import MemoryStore
 from mailsyncd.status import WriterState
@@ -112,3 +115,17 @@ async def test_a_writer_whose_lease_was_taken_gives_up_and_appends_nothing_more(
         bench.boxes[ROUTE].deliver(mail(1))
         await bench.clock.advance(20)
         assert bench.outlook.bodies("Gmail/ann") == []
+
+
+async def test_a_command_waits_a_whole_life_for_a_lease_that_nobody_renews() -> None:
+    clock, store = VirtualClock(), MemoryStore()
+    left = Lease("a daemon elsewhere", 7, 40, 60.0, clock.now() - 86_400)
+    assert await store.put_lease("me@outlook.com", left, expected=None)
+    gate = Gate(store, clock, random.Random(1), grace=60.0)
+    mine = Tenancy(store, gate, "me@outlook.com", Identity("a command", lambda _: False), clock, life=60.0)
+    seen = await mine.try_take()
+    await clock.advance(59)
+    assert await mine.try_take(seen) == seen
+    await clock.advance(2)
+    assert await mine.try_take(seen) is None
+    assert (mine.held, mine.epoch) == (True, 8)
