@@ -58,6 +58,7 @@ class Allowance:
         self._noting = asyncio.Lock()
         self._next_note = clock.monotonic()
         self._rest_until = clock.monotonic()
+        self._last_turn = float("-inf")
         self._refusals = 0
 
     # --------------------------------------------------------------------- budget
@@ -162,3 +163,10 @@ class Allowance:
     def resting(self) -> float:
         """Seconds for which the account is to be left alone."""
         return max(0.0, self._rest_until - self._clock.monotonic())
+
+    def in_turn(self, wait: float, apart: float) -> float:
+        """Seconds to wait instead of `wait`, so that logins to the account come that far apart, however
+        many of its routes would like to."""
+        now = self._clock.monotonic()
+        self._last_turn = max(now + wait, self._last_turn + apart)
+        return self._last_turn - now

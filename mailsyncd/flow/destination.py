@@ -181,7 +181,7 @@ class Destination:
         """Before a route runs: what its earlier life left PENDING becomes recovery's."""
         self._recovery.serve(self.routes.wanted)
         self._belt.vouch.serve(self.routes.wanted)
-        await self._recovery.inherit(route, self._tenancy.require(), self._writer.in_flight)
+        await self._recovery.inherit(route, self._tenancy.require(), self._writer.in_hands)
         self._wake.set()
 
     async def _tick(self) -> None:

@@ -23,6 +23,11 @@ class Reconnects:
         self._delays = backoff(rng)
         self._quick_deaths = 0
 
+    @property
+    def rare(self) -> bool:
+        """Whether logins have to be few by now."""
+        return self._quick_deaths >= QUICK_DEATHS
+
     def after(self, lived: float, *, planned: bool = False, fruitful: bool = False) -> float:
         """The wait after a connection that lived so long, both in seconds.
 
@@ -36,4 +41,4 @@ class Reconnects:
         if steady and planned:
             return 0.0
         delay = next(self._delays)
-        return max(delay, RARE) if self._quick_deaths >= QUICK_DEATHS else delay
+        return max(delay, RARE) if self.rare else delay

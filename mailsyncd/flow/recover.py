@@ -92,10 +92,10 @@ class Recovery:
         self._doubts.append(Doubt(ref, record, self._clock.monotonic() + wait, refusal))
         self._fresh = True
 
-    async def inherit(self, route: Route, epoch: int, in_flight: Collection[Key]) -> None:
+    async def inherit(self, route: Route, epoch: int, elsewhere: Collection[Key]) -> None:
         """Take over what is PENDING and in nobody's hands. For an earlier epoch's the settle window
         counts from now: the end of its lease at the latest."""
-        in_hands = {one.ref.key for one in self._doubts} | set(in_flight)
+        in_hands = {one.ref.key for one in self._doubts} | set(elsewhere)
         for record in await self._gate.call(lambda: self._store.pending(route.key)):
             listing = Listing(record.uid, record.size, record.internaldate, record.gm_msgid)
             ref = MessageRef(

@@ -53,6 +53,8 @@ def advice(body: bytes, kind: FailureKind) -> str:
     longest = longest_line(body, ANY_LINE)
     if kind is FailureKind.LINE_TOO_LONG or longest > ANY_LINE:
         return f"a line of it has {longest:,} bytes, which wrap_long_lines would cut at max_line_length"
+    if RECEIPTS.search(body, 0, header_length(body)):
+        return "it asks for a read receipt, which disarm_read_receipts would undo"
     return ""
 
 

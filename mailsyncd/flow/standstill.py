@@ -58,6 +58,13 @@ class Standstill:
                 return None, suspected
         return None, None if times and self.patient else error
 
+    def lost(self, key: Key, error: Transient) -> MessageRejected | None:
+        """The connection ended with this message in flight. Returns why it is to be set aside, if
+        that has come to an end: others pass, and this one ends every connection."""
+        if self._stragglers.lost(key) < UNCLEAR_TRIES:
+            return None
+        return MessageRejected(f"no connection outlives it, while others pass; the last time: {error}")
+
     def wait(self, key: Key) -> float:
         """Seconds for which a message waits while others pass."""
         return self._stragglers.wait(key) if self.patient and not self._suspicion.active else 0.0

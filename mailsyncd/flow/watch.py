@@ -34,7 +34,7 @@ from mailsyncd.flow.pull import Puller
 from mailsyncd.flow.queue import RefQueue
 from mailsyncd.flow.read import read_ahead
 from mailsyncd.flow.ready import ReadyQueue
-from mailsyncd.flow.reconnect import Reconnects
+from mailsyncd.flow.reconnect import RARE, Reconnects
 from mailsyncd.flow.sweep import SweepTimer
 from mailsyncd.flow.tasks import first_of
 from mailsyncd.flow.vouch import Vouch
@@ -112,7 +112,10 @@ class Watch:
                 pause = await self._connect_and(self._serve)
                 lived = self._belt.clock.monotonic() - began
                 wait = reconnects.after(lived, planned=pause is None)
-                await self._belt.clock.sleep(max(wait, pause or 0.0, self.allowance.resting()))
+                wait = max(wait, pause or 0.0, self.allowance.resting())
+                if reconnects.rare:
+                    wait = self.allowance.in_turn(wait, RARE)
+                await self._belt.clock.sleep(wait)
 
     async def run_once(self) -> None:
         """One listing, and wait until all of it is settled. `complete` says whether that was had."""

@@ -171,10 +171,7 @@ class Writer:
                 guard=self._tenancy.require,
             )
         except ConnectionLost as lost:
-            if lost.sent is Sent.NOTHING:
-                raise _Unsent(record) from lost
-            log.warning("message.in_doubt", uid=ref.uid, error=str(lost))
-            self._recovery.doubt(ref, record, settle=True)
+            await self._lost(message, record, lost)
             raise _InOtherHands from lost
         except MessageRejected as refusal:
             self._rejected(message, record, refusal)
@@ -189,7 +186,7 @@ class Writer:
                 raise _Unsent(record) from error
             # Refused for now. Some servers say so after they stored it, so look before repeating.
             last, blame = self._standstill.blame(ref.key, error)
-            self._recovery.doubt(ref, record, settle=False, refusal=last)
+            self._recovery.doubt(ref, record, settle=False, refusal=_with_advice(message, last))
             if blame is None:
                 log.warning("message.refused", uid=ref.uid, attempts=ref.attempts, error=str(error))
                 raise _InOtherHands from error
@@ -310,12 +307,25 @@ class Writer:
             raise suspected from refusal
         last = refusal.kind is not FailureKind.REJECTED or ref.attempts >= QUICK_TRIES
         if last:
-            help_ = advice(message.body, refusal.kind)
-            final = MessageRejected(f"{refusal}; {help_}" if help_ else str(refusal), refusal.kind)
-            self._recovery.doubt(ref, record, settle=False, refusal=final)
+            self._recovery.doubt(ref, record, settle=False, refusal=_with_advice(message, refusal))
         else:
             log.warning("message.refused", uid=ref.uid, attempts=ref.attempts, error=str(refusal))
             self._recovery.doubt(ref, record, settle=False)
+
+    async def _lost(self, message: Message, record: Record, lost: ConnectionLost) -> None:
+        """The connection ended in the middle of this APPEND, by chance or because of it (B38, B40).
+        Raises _Unsent where it may simply be sent again."""
+        ref = message.ref
+        final = _with_advice(message, self._standstill.lost(ref.key, lost))
+        if lost.sent is not Sent.NOTHING:
+            log.warning("message.in_doubt", uid=ref.uid, error=str(lost))
+            self._recovery.doubt(ref, record, settle=True, refusal=final)
+        elif final is not None:
+            await self._set_aside(Setback(ref, final.kind, str(final)), record)
+        elif wait := self._standstill.wait(ref.key):
+            self.retry_later(replace(ref, record=record), wait)
+        else:
+            raise _Unsent(record) from lost
 
     async def _set_aside(self, setback: Setback, claimed: Record | None) -> None:
         self._tenancy.require()
@@ -350,6 +360,11 @@ class Writer:
         """The lease is gone: what was to be tried again will be listed again."""
         self._later.clear()
 
+    @property
+    def in_hands(self) -> set[tuple[str, int, int]]:
+        """What is in flight, or waits for its turn with a record of ours."""
+        return self.in_flight | {ref.key for _, ref in self._later}
+
     def retry_later(self, ref: MessageRef, seconds: float) -> None:
         self._later.append((self._belt.clock.monotonic() + seconds, ref))
 
@@ -374,3 +389,9 @@ class Writer:
             via=ref.via.value,
             **({"repairs": list(done.repairs)} if done.repairs else {}),
         )
+
+
+def _with_advice(message: Message, refusal: MessageRejected | None) -> MessageRejected | None:
+    """The same refusal, with the rule named that might help, if one is known."""
+    help_ = advice(message.body, refusal.kind) if refusal else ""
+    return MessageRejected(f"{refusal}; {help_}", refusal.kind) if refusal and help_ else refusal

@@ -27,6 +27,7 @@ from mailsyncd.errors import (
 from mailsyncd.imap.responses import Status, printable
 
 LONGEST_PAUSE = 300.0  # seconds: a server's number is believed up to here, then we ask again
+THROTTLED_PAUSE = 600.0  # Gmail's word for the same, at first (A26)
 BANDWIDTH_PAUSE = 3600.0  # Gmail's daily limits last for hours (A24, A25)
 CROWDED_PAUSE = 120.0  # too many connections: others must go first (A11)
 UNSAID_PAUSE = 60.0
@@ -75,14 +76,15 @@ def _plain(error: type[MailsyncError]) -> Callable[[str, Status], MailsyncError]
     return lambda why, _: error(why)
 
 
-SILENCES = 3  # rows at the top of the table: nothing may be sent for a while
+SILENCES = 4  # rows at the top of the table: nothing may be sent for a while
 _FULL = (  # B37, and how other servers put it; [OVERQUOTA] is of RFC 5530
     r"\[overquota\]|quota|(mailbox|mail ?store|storage|disk|folder) (\w+ )?(is )?full|"
     r"(no|not enough|insufficient|out of) (\w+ )?(space|storage|room)|storage (limit|exceeded)"
 )
 S, O, R, A = During.SIGN_IN, During.OPEN, During.READ, During.APPEND  # noqa: E741 - columns of the table
 TABLE = (
-    _row(r"suggested backoff|request is throttled|\[throttled\]", _throttled),
+    _row(r"suggested backoff|request is throttled", _throttled),
+    _row(r"\[throttled\]", _pause(THROTTLED_PAUSE)),
     _row(r"too many simultaneous|too many connections|maximum number of connections", _pause(CROWDED_PAUSE)),
     _row(r"bandwidth limits|exceeded command", _pause(BANDWIDTH_PAUSE)),
     _row(r"\[(unavailable|inuse|serverbug)\]|server unavailable|server busy|try again", _plain(Transient)),

@@ -231,6 +231,9 @@ def test_rests_grow_until_a_message_comes_through() -> None:
     store, clock = MemoryStore(), VirtualClock()
     allowance = Allowance("ann", 0, store, Gate(store, clock, Random(1), grace=60.0), clock, "one")
     limit = Throttled("NO [OVERQUOTA]", HOUR)
+    unsaid = Throttled("NO [THROTTLED]", 600.0)
+    ann = Allowance("ann", 0, store, Gate(store, clock, Random(1), grace=60.0), clock, "one")
+    assert [ann.rest(unsaid) / HOUR for _ in range(7)][3:] == [4 / 3, 8 / 3, 16 / 3, 6]
     assert [allowance.rest(limit) / HOUR for _ in range(5)] == [1, 2, 4, 6, 6]
     allowance.count(1)
     other = Allowance("bob", 0, store, Gate(store, clock, Random(1), grace=60.0), clock, "one")

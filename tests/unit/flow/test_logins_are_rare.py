@@ -95,6 +95,21 @@ async def test_a_source_that_drops_every_session_or_ends_it_too_soon_sees_no_log
     assert are_rare(box.logins)
 
 
+async def test_the_routes_of_one_account_share_its_rare_logins() -> None:
+    clock, logins = VirtualClock(), []
+    bench = bench_of(*(a_route(folder=f"Gmail/{n}") for n in range(4)), clock=clock)
+    for route in bench.boxes:
+        box = bench.boxes[route] = DroppingMailbox(clock)
+        box.logins, box.planned = logins, False
+    bench.routes.reconcile(bench.plans())
+    async with bench.running():
+        await clock.advance(2 * HOUR)
+    first, every = clock.monotonic() - HOUR, sorted(logins)
+    last_hour = [when for when in every if when >= first]
+    assert len(last_hour) > 12
+    assert all(b - a >= 30 for a, b in pairwise(last_hour))
+
+
 async def test_a_destination_whose_sessions_end_as_planned_but_at_once_sees_no_login_storm() -> None:
     clock = VirtualClock()
     outlook = DroppingOutlook(clock)

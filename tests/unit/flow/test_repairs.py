@@ -165,6 +165,9 @@ def test_advice_names_the_rule_that_might_help_and_is_silent_where_none_would() 
     assert "fix_bare_lf" in advice(b"A: 1\r\n\r\nx\ny\r\n", FailureKind.REJECTED)
     assert "wrap_long_lines" in advice(b"A: 1\r\n\r\n" + b"x" * 12_000, FailureKind.REJECTED)
     assert "12,000 bytes" in advice(b"A: 1\r\n\r\n" + b"x" * 12_000, FailureKind.LINE_TOO_LONG)
+    receipt = b"Disposition-Notification-To: a@example.net\r\n\r\nx\r\n"
+    assert "disarm_read_receipts" in advice(receipt, FailureKind.REJECTED)
+    assert advice(b"A: 1\r\n\r\n" + receipt, FailureKind.REJECTED) == ""
     assert advice(b"A: 1\r\n\r\nx\r\n", FailureKind.REJECTED) == ""
 
 

@@ -112,6 +112,7 @@ def test_a_throttle_is_one_whatever_was_being_done(kind: str, during: During) ->
     [
         ("NO [ALERT] Too many simultaneous connections. (Failure)", 60),
         ("NO [OVERQUOTA] Account exceeded command or bandwidth limits.", 3600),
+        ("NO [THROTTLED] Try later", 600),
         ("NO [LIMIT] Maximum number of connections from user+IP exceeded", 60),
     ],
 )
