@@ -1,0 +1,84 @@
+"""mailsyncd as the benchmarks run it: its configuration, its command line, what its log tells."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from bench.engine import CREDENTIALS
+
+SQLITE = 'path = "state.db"'
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    user: str
+    folder: str
+    port: int
+    start: str = "all"
+
+
+def dynamodb(url: str, table: str) -> str:
+    """[state] for an engine."""
+    return f'backend = "dynamodb"\nregion = "us-west-2"\nendpoint_url = "{url}"\ntable = "{table}"'
+
+
+def configure(
+    directory: Path, port: int, user: str, routes: Iterable[Route], *, state: str = SQLITE, daemon: str = ""
+) -> Path:
+    """Write config.toml: plaintext and passwords, as for the peers. `daemon`: more lines of its section."""
+    lines = ["[daemon]", 'log_format = "json"', 'socket = "d.sock"', daemon, "[state]", state]
+    lines += ["[outlook]", f'email = "{user}@example.com"', *_server(port, user)]
+    for route in routes:
+        lines += ["[[routes]]", f'gmail = "{route.user}@example.com"', f'folder = "{route.folder}"']
+        lines += [f'start = "{route.start}"', *_server(route.port, route.user)]
+    path = directory / "config.toml"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def _server(port: int, user: str) -> list[str]:
+    return [
+        'host = "127.0.0.1"',
+        f"port = {port}",
+        "tls = false",
+        'auth = "password"',
+        f'username = "{user}"',
+        'password = "pw"',
+    ]
+
+
+def command(*arguments: str, profile: Path | None = None) -> list[str]:
+    """The program on config.toml of its directory; `profile` takes what cProfile finds."""
+    through = ["-m", "cProfile", "-o", str(profile)] if profile else []
+    return [sys.executable, *through, "-m", "mailsyncd", *arguments, "--config", "config.toml"]
+
+
+def environment(home: Path) -> dict[str, str]:
+    """Nothing of the machine's own settings but what a program needs to run."""
+    kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+    return {**kept, **CREDENTIALS, "HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def events(log: Path, name: str) -> Iterator[dict[str, Any]]:
+    """What it logged under that name."""
+    for line in log.read_text().splitlines():
+        if line.startswith("{") and (row := json.loads(line))["event"] == name:
+            yield row
+
+
+def copying_seconds(log: Path) -> float:
+    """From the lease, before any IMAP connection, to the last message's finish; 0 if none was copied."""
+    began = [_instant(row) for row in events(log, "lease.taken")]
+    ended = [_instant(row) for row in events(log, "message.copied")]
+    return round(max(ended) - min(began), 3) if began and ended else 0.0
+
+
+def _instant(row: dict[str, Any]) -> float:
+    return datetime.fromisoformat(row["timestamp"]).timestamp()
