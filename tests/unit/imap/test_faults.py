@@ -154,6 +154,8 @@ def test_too_large_is_its_own_kind() -> None:
     [
         (socket.gaierror(-2, "Name or service not known"), "can't be resolved"),
         (ConnectionRefusedError(111, "Connection refused"), "Connection refused"),
+        (OSError(24, "Too many open files"), "Too many open files"),
+        (OSError(101, "Network is unreachable"), "Network is unreachable"),
         (TimeoutError(), "no connection within"),
         (ssl.SSLError(1, "x"), "TLS failed"),
     ],

@@ -118,6 +118,18 @@ def test_what_was_written_before_there_were_repairs_still_loads(record: Record, 
     assert items.failure_of(old) == replace(failure, dest_uidvalidity=None, dest_uidnext=None)
 
 
+@given(RECORDS, FAILURES, WATERMARKS, LEASES, TRAFFIC)
+def test_what_a_later_version_has_added_is_left_aside(
+    record: Record, failure: Failure, watermark: Watermark, lease: Lease, traffic: Traffic
+) -> None:
+    added = {"of_tomorrow": "x", "and_a_number": 1}
+    assert items.record_of(items.record_item(record) | added) == record
+    assert items.failure_of(items.failure_item(failure) | added) == failure
+    assert items.watermark_of(items.watermark_item(watermark) | added) == watermark
+    assert items.lease_of(items.lease_item(lease) | added) == lease
+    assert items.traffic_of(items.traffic_item(traffic) | added) == traffic
+
+
 @given(st.tuples(UIDS, UIDS), st.tuples(UIDS, UIDS))
 def test_keys_sort_as_their_numbers_do(one: tuple[int, int], other: tuple[int, int]) -> None:
     for key in (items.uid_key, items.failure_key):
