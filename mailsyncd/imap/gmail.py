@@ -13,6 +13,7 @@ import structlog
 from aioimaplib.aioimaplib import SELECTED, quoted
 
 from mailsyncd.errors import ConnectionLost, FailureKind, MessageRejected, RouteBlocked, Transient
+from mailsyncd.imap import early
 from mailsyncd.imap.commands import MOST_KEPT, Argument, Command, Reply, Wish
 from mailsyncd.imap.faults import During, refusal
 from mailsyncd.imap.fetches import Gathered, digits, fetched, number, text, uid_sets
@@ -87,6 +88,7 @@ class GmailSession:
         self._has_gm = session.has("X-GM-EXT-1")
         self._uidvalidity = self._uidnext = self._exists = self._recent = 0
         self._uidnext_said = True
+        self._early = early.EarlyBodies()
         self._idle_until = self._quiet_from = 0.0
         self._news = False
         self._stirred = asyncio.Event()
@@ -197,11 +199,13 @@ class GmailSession:
 
     async def newest(self, after: int) -> list[Listing]:
         self._news = False
-        found = await self._listings([f"{after + 1}:*"])
+        first = max(after + 1, self._uidnext)
+        found = await self._listings([f"{after + 1}:*"], self._early.ask(first))
         self._uidnext = max([self._uidnext, *(uid + 1 for uid in found)])
         return [found[uid] for uid in sorted(found) if uid > after]
 
-    async def _listings(self, sets: Iterable[str]) -> dict[int, Listing]:
+    async def _listings(self, sets: Iterable[str], bodies: str = "") -> dict[int, Listing]:
+        """`bodies`: the set of which short bodies may come in the same flight."""
         gathered = Gathered(LISTED)
         items = "(UID RFC822.SIZE INTERNALDATE" + (" X-GM-MSGID X-GM-THRID)" if self._has_gm else ")")
         flights: deque[Command] = deque()
@@ -211,6 +215,8 @@ class GmailSession:
                     await self._land(flights)
                 wish = Wish(("FETCH",), gathered.take)
                 flights.append(await self._connection.begin("UID FETCH", chosen, items, wish=wish))
+            if bodies and not (self._early.refused or self._session.throttled):
+                await self._read_early(bodies)
             while flights:
                 await self._land(flights)
         finally:
@@ -221,6 +227,17 @@ class GmailSession:
             for uid, found in gathered.by_uid.items()
             if b"RFC822.SIZE" in found or b"INTERNALDATE" in found
         }
+
+    async def _read_early(self, bodies: str) -> None:
+        """What is refused here is asked for again by read(), which sees to it."""
+        wish = Wish(("FETCH",), self._early.take, early.MOST_BYTES)
+        command = await self._connection.begin("UID FETCH", bodies, early.ITEMS, wish=wish)
+        reached(Step.FETCH_SENT)
+        try:
+            reply = await self._connection.finish(command)
+            self._early.refused = reply.status.kind != "OK"
+        finally:
+            command.forget()
 
     async def _land(self, flights: deque[Command]) -> None:
         reply = await self._connection.finish(flights.popleft())
@@ -242,7 +259,12 @@ class GmailSession:
     async def read(self, uids: Sequence[int]) -> AsyncIterator[tuple[int, bytes]]:
         """Bodies as they arrive. If the caller stops early, the rest is taken in and dropped."""
         await self._ease()
-        wanted = sorted(set(uids))
+        wanted = []
+        for uid in sorted(set(uids)):
+            if (body := self._early.pop(uid)) is None:
+                wanted.append(uid)
+            else:
+                yield uid, body
         most = len(wanted) * self._settings.max_literal + MOST_KEPT
         for chosen in uid_sets(wanted, most=max(1, len(wanted))):
             bodies = _Bodies(wanted)

@@ -52,6 +52,49 @@ async def test_the_newest_above_what_is_known_are_listed_in_one_round_trip() -> 
         assert session.mailbox.uidnext == 12
 
 
+async def test_short_bodies_come_in_the_same_flight_as_the_listing_of_new_mail() -> None:
+    async def script(line: Line) -> None:
+        await opened(line)
+        tag = await line.expect("UID FETCH 10:* ")
+        early = await line.expect("UID FETCH 10:17 (UID BODY.PEEK[]<0.65536>)")
+        line.say(*(f"* {n} FETCH (UID {n} RFC822.SIZE 1 INTERNALDATE {DATE})" for n in (10, 11, 12)))
+        line.say(f"{tag} OK", '* 10 FETCH (UID 10 BODY[]<0> "short")', "* 11 FETCH (UID 11 BODY[]<0> {65536}")
+        line.writer.write(b"x" * 65_536 + b")\r\n")
+        line.say("* 12 FETCH (BODY[]<0> NIL UID 12)", '* 9 FETCH (UID 9 BODY[]<0> "known")', f"{early} OK")
+        tag = await line.expect("UID FETCH 11:12 (UID BODY.PEEK[])")
+        line.say('* 11 FETCH (UID 11 BODY[] "long")', '* 12 FETCH (UID 12 BODY[] "there")', f"{tag} OK")
+        tag = await line.expect("UID FETCH 10 (UID BODY.PEEK[])")
+        line.say('* 10 FETCH (UID 10 BODY[] "again")', f"{tag} OK")
+        await line.until_closed()
+
+    async with served(script) as port, source(port).session() as session:
+        assert [one.uid for one in await session.newest(9)] == [10, 11, 12]
+        assert [one async for one in session.read([10, 11, 12])] == [
+            (10, b"short"),
+            (11, b"long"),
+            (12, b"there"),
+        ]
+        assert [one async for one in session.read([10])] == [(10, b"again")]
+
+
+async def test_a_server_that_refuses_early_bodies_is_not_asked_for_them_again() -> None:
+    async def script(line: Line) -> None:
+        await opened(line)
+        for uid in (10, 11):
+            tag = await line.expect(f"UID FETCH {uid}:* ")
+            line.say(f"* 1 FETCH (UID {uid} RFC822.SIZE 1 INTERNALDATE {DATE})", f"{tag} OK")
+            if uid == 10:
+                line.say(f"{await line.expect('UID FETCH 10:17 (UID BODY.PEEK[]<0.')} BAD no parts")
+        tag = await line.expect("UID FETCH 10:11 (UID BODY.PEEK[])")
+        line.say('* 1 FETCH (UID 10 BODY[] "a")', '* 2 FETCH (UID 11 BODY[] "b")', f"{tag} OK")
+        await line.until_closed()
+
+    async with served(script) as port, source(port).session() as session:
+        assert [one.uid for one in await session.newest(9)] == [10]
+        assert [one.uid for one in await session.newest(10)] == [11]
+        assert [one async for one in session.read([10, 11])] == [(10, b"a"), (11, b"b")]
+
+
 async def test_bodies_on_their_way_to_a_reader_are_not_kept_for_a_lister() -> None:
     """Both are answered by FETCH: the lister must not hold the reader's bodies."""
 

@@ -99,6 +99,13 @@ MUTANTS = (
         ("tests/dialogue/test_source_dialogues.py", "tests/contract/imap_servers"),
     ),
     Mutant(
+        "PEEK, of what comes with a listing",
+        "mailsyncd/imap/early.py",
+        'f"(UID BODY.PEEK[]<0.{WHOLE}>)"',
+        'f"(UID BODY[]<0.{WHOLE}>)"',
+        ("tests/dialogue/test_reading_dialogues.py",),
+    ),
+    Mutant(
         "literal length check",
         "mailsyncd/imap/responses.py",
         "self._missing = missing - taken\n",

@@ -19,7 +19,7 @@ from mailsyncd.sim.corpus import Mail
 
 pytestmark = pytest.mark.real
 ANN = Route("src1", "Gmail/src1")
-ITEM = r"(?:UID|RFC822\.SIZE|INTERNALDATE|X-GM-MSGID|X-GM-THRID|BODY\.PEEK\[\])"
+ITEM = r"(?:UID|RFC822\.SIZE|INTERNALDATE|X-GM-MSGID|X-GM-THRID|BODY\.PEEK\[\](?:<0\.\d+>)?)"
 SPOKEN = re.compile(
     r"(?:CAPABILITY|NOOP|LOGOUT|IDLE|ID \(.*\)|AUTHENTICATE XOAUTH2 \S+|EXAMINE \"[^\"]+\"|LIST \"\" \"\""
     r"|STATUS .+|UID SEARCH [A-Z0-9 :*,-]+|UID FETCH [0-9:*,]+ \({0}(?: {0})*\))".replace("{0}", ITEM)
