@@ -102,6 +102,9 @@ class Connection(asyncio.Protocol):
             self.too_large = isinstance(hostile, LiteralTooLarge)
             self.fail(f"the server sent {hostile}")
 
+    def eof_received(self) -> None:
+        self.fail("the server hung up")  # at once: the transport would first send all it still holds
+
     def connection_lost(self, error: Exception | None) -> None:
         self.fail(f"the connection was lost ({type(error).__name__})" if error else "the server hung up")
         self._ended.set()

@@ -38,6 +38,30 @@ def greeted(script: Script) -> Script:
     return play
 
 
+async def test_a_server_that_hangs_up_while_much_is_still_to_be_sent_is_gone_at_once() -> None:
+    """The transport would send what it holds to a server that only half closed, and stumble after."""
+    trouble: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: trouble.append(context))
+    drained = asyncio.Event()
+
+    @greeted
+    async def script(line: Line) -> None:
+        await line.get()
+        line.writer.write_eof()
+        await asyncio.sleep(0.2)
+        while await line.reader.read(1 << 20):
+            pass
+        drained.set()
+
+    async with served(script) as port:
+        connection = await dialled(port, state="AUTH")
+        with pytest.raises(ConnectionLost, match="hung up"):
+            await connection.execute("APPEND", "x", Literal(b"x" * 50_000_000, synchronising=False))
+        await connection.close()
+        await asyncio.wait_for(drained.wait(), 10)
+    assert trouble == []
+
+
 @pytest.mark.parametrize("how", ["reset", "end", "bye", "spoofed tag"])
 async def test_a_lost_connection_fails_all_that_is_pending_and_refuses_the_rest(how: str) -> None:
     @greeted

@@ -53,9 +53,15 @@ async def play(case: Case, seed: int, place: Nursery) -> Outcome:
             if not finding.clean and (kept := os.environ.get("FAULTS_KEEP")):
                 shutil.copy(made.directory / "log", Path(kept) / f"{case.id.replace('/', '_')}.log")
     except Exception as error:  # noqa: BLE001
-        complaint = f"{type(error).__name__}: {error}"
+        complaint = "; ".join(f"{type(one).__name__}: {one}" for one in (error, *_within(error)))
         finding = replace(finding, complaints=(*finding.complaints, complaint))
     return Outcome(case.id, seed, finding, recovery, time.monotonic() - began)
+
+
+def _within(error: BaseException) -> list[BaseException]:
+    if not isinstance(error, BaseExceptionGroup):
+        return []
+    return [found for one in error.exceptions for found in (one, *_within(one))]
 
 
 async def _several(work: Sequence[tuple[str, int]]) -> list[Outcome]:
