@@ -24,7 +24,8 @@ pytestmark = pytest.mark.real
 ANN = Route("src1", "Gmail/src1")
 READING = re.compile(
     r"CAPABILITY|ID |AUTHENTICATE |EXAMINE |STATUS |LIST |UID SEARCH |IDLE$|DONE$|NOOP$|LOGOUT$"
-    r"|UID FETCH \S+ \((UID )?(RFC822\.SIZE|INTERNALDATE|X-GM-MSGID|X-GM-THRID|BODY\.PEEK\[\](<0\.\d+>)?|UID| )+\)$"
+    r"|UID FETCH \S+ \((UID )?(RFC822\.SIZE|INTERNALDATE|X-GM-MSGID|X-GM-THRID|UID|"
+    r"BODY\.PEEK\[\](<0\.\d+>)?| )+\)$"
 )
 
 
