@@ -37,6 +37,13 @@ def _escape(part: str) -> str:
     return part.replace("%", "%25").replace("#", "%23")
 
 
+class Dedupe(Enum):
+    """Where a mail that two routes see is copied once: for each of them, or in their folder."""
+
+    ROUTE = "route"
+    FOLDER = "folder"
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """From one mailbox of one Gmail account into one folder of one destination."""
@@ -50,6 +57,7 @@ class Route:
     filter: str | None = None
     mark_seen: bool = False
     create_folder: bool = True
+    dedupe: Dedupe = Dedupe.ROUTE
 
     @property
     def key(self) -> str:

@@ -247,6 +247,7 @@ class Route(Server):
     filter: OneLine | None = None
     mark_seen: bool = False
     create_folder: bool = True
+    dedupe: Literal["route", "folder"] = "route"
     host: Host = "imap.gmail.com"
     token_url: Url = GOOGLE_TOKENS
 

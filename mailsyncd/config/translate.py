@@ -21,7 +21,18 @@ from mailsyncd.config.values import (
     RouteSettings,
     StateSettings,
 )
-from mailsyncd.model import START_ALL, START_NOW, Account, AuthKind, Endpoint, Route, Secret, Start, StartKind
+from mailsyncd.model import (
+    START_ALL,
+    START_NOW,
+    Account,
+    AuthKind,
+    Dedupe,
+    Endpoint,
+    Route,
+    Secret,
+    Start,
+    StartKind,
+)
 
 LONGEST_SOCKET = 100  # bytes; the kernel takes 107
 
@@ -161,6 +172,7 @@ class Translator:
             filter=given.filter,
             mark_seen=given.mark_seen,
             create_folder=given.create_folder,
+            dedupe=Dedupe(given.dedupe),
         )
         return RouteSettings(route, endpoint, account)
 

@@ -181,6 +181,7 @@ class Destination:
         """Before a route runs: what its earlier life left PENDING becomes recovery's."""
         self._recovery.serve(self.routes.wanted)
         self._belt.vouch.serve(self.routes.wanted)
+        self._writer.duplicates.serve(self.routes.wanted)
         await self._recovery.inherit(route, self._tenancy.require(), self._writer.in_hands)
         self._wake.set()
 
@@ -254,6 +255,8 @@ class Destination:
                     await self._inspect(session, window, self._belt.vouch.look)
                 elif self._recovery.due() == 0:
                     await self._inspect(session, window, self._writer.judge)
+                elif self._writer.duplicates.due():
+                    await self._inspect(session, window, self._writer.duplicates.look)
                 elif len(self._belt.ready):
                     await self._begin(session, window, tasks)
                 else:

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from mailsyncd.errors import MessageRejected
 from mailsyncd.flow.ready import Setback
+from mailsyncd.flow.repairs import advice
 from mailsyncd.model import Failure, Lane, Listing, MessageRef, Record, Via
 from mailsyncd.policy import QUICK_TRIES, next_attempt
 from mailsyncd.ports import SourceSession
@@ -72,6 +74,12 @@ def failed(setback: Setback, now: float, before: Failure | None, claimed: Record
         dest_uidvalidity=known.dest_uidvalidity if known else None,
         dest_uidnext=known.dest_uidnext if known else None,
     )
+
+
+def advised(refusal: MessageRejected | None, body: bytes) -> MessageRejected | None:
+    """The same refusal, with the rule named that might help, if one is known."""
+    help_ = advice(body, refusal.kind) if refusal else ""
+    return MessageRejected(f"{refusal}; {help_}", refusal.kind) if refusal and help_ else refusal
 
 
 def resolved(failure: Failure, now: float, record_ttl: float, why: str | None = None) -> Failure:

@@ -79,6 +79,9 @@ class Recovery:
     def __len__(self) -> int:
         return len(self._doubts)
 
+    def doubts_in(self, folder: str) -> list[Doubt]:
+        return [one for one in self._doubts if one.ref.route.folder == folder]
+
     def serve(self, routes: Iterable[Route]) -> None:
         """The routes that write to this destination: a folder's tail may hold mail of any."""
         self._routes = tuple(routes)

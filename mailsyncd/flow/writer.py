@@ -26,16 +26,17 @@ from mailsyncd.errors import (
     Throttled,
     Transient,
 )
-from mailsyncd.flow.failures import Ledger
+from mailsyncd.flow.duplicates import Duplicates, UnderWay
+from mailsyncd.flow.failures import Ledger, advised
 from mailsyncd.flow.folders import Folders
 from mailsyncd.flow.lease import Tenancy
+from mailsyncd.flow.outcome import Outcomes
 from mailsyncd.flow.ready import Ready, Setback
 from mailsyncd.flow.recover import Recovery, Verdict
-from mailsyncd.flow.repairs import advice
 from mailsyncd.flow.standstill import Standstill
 from mailsyncd.flow.watch import Belt, Watch
 from mailsyncd.model import Appended, Claimant, Mailbox, Message, MessageRef, Record, Status, Watermark
-from mailsyncd.policy import QUICK_TRIES, instant
+from mailsyncd.policy import QUICK_TRIES
 from mailsyncd.ports import SinkSession
 from mailsyncd.steps import Step, reached
 
@@ -77,12 +78,15 @@ class Writer:
         self._record_ttl = record_ttl
         self._ledger = Ledger(belt, watches, record_ttl)
         self._folders = Folders(belt, watches)
+        self._outcomes = Outcomes(watches, belt.clock)
+        self.duplicates = Duplicates(recovery)
         self._later: list[tuple[float, MessageRef]] = []
         self.in_flight: set[tuple[str, int, int]] = set()
 
     def connected(self) -> None:
         """A new connection: what was known of the folders may be true no more."""
         self._folders.forget_all()
+        self.duplicates.connected()
 
     async def deliver(self, session: SinkSession, ready: Ready) -> Ready | None:
         """Settle one item, or see it in good hands. Returns what is to be written again over
@@ -111,10 +115,13 @@ class Writer:
 
     async def _copy(self, session: SinkSession, message: Message) -> None:
         record = await self._claim(session, message)
-        if record is not None:
-            appended = await self._append(session, message, record)
-            self._standstill.accepted(message.ref.key)
-            await self._finish(message.ref, record, appended)
+        if record is not None and (there := self._there(message, record)) is not None:
+            await self._finish(message.ref, record, there, sent=False)
+        elif record is not None:
+            with self.duplicates.sending(message):
+                appended = await self._append(session, message, record)
+                self._standstill.accepted(message.ref.key)
+                await self._finish(message.ref, record, appended)
         await self._ledger.resolve(message.ref)
         self._advance(message.ref)
 
@@ -186,13 +193,15 @@ class Writer:
                 raise _Unsent(record) from error
             # Refused for now. Some servers say so after they stored it, so look before repeating.
             last, blame = self._standstill.blame(ref.key, error)
-            self._recovery.doubt(ref, record, settle=False, refusal=_with_advice(message, last))
+            self._recovery.doubt(ref, record, settle=False, refusal=advised(last, message.body))
             if blame is None:
                 log.warning("message.refused", uid=ref.uid, attempts=ref.attempts, error=str(error))
                 raise _InOtherHands from error
             raise blame from None
 
-    async def _finish(self, ref: MessageRef, record: Record, appended: Appended) -> None:
+    async def _finish(
+        self, ref: MessageRef, record: Record, appended: Appended, *, sent: bool = True
+    ) -> None:
         reached(Step.APPENDED)
         now, store = self._belt.clock.now(), self._belt.store
         done = replace(
@@ -207,10 +216,12 @@ class Writer:
         if not await self._belt.gate.call(lambda: store.finish(ref.route.key, done)):
             raise LeaseLost(f"another daemon took over {ref.route.name} while a message was under way")
         reached(Step.FINISHED)
+        if not sent:
+            self._outcomes.skipped(ref, "the folder holds it already")
+            return
         self._folders.note(ref.route.folder, appended)
-        self._log_copied(ref, done)
-        if watch := self._watches.get(ref.route.key):
-            watch.tally.copied += 1
+        self.duplicates.note(ref.route.folder, done)
+        self._outcomes.copied(ref, done)
 
     def _advance(self, ref: MessageRef) -> None:
         watch = self._watches.get(ref.route.key)
@@ -255,6 +266,14 @@ class Writer:
 
     # ------------------------------------------------- claims that are not granted
 
+    def _there(self, message: Message, record: Record) -> Appended | None:
+        """The copy that its folder holds already, where the route asks for one a folder."""
+        try:
+            return self.duplicates.copy_of(message)
+        except UnderWay:
+            self.retry_later(replace(message.ref, record=record), TWIN_RETRY)
+            raise _InOtherHands from None
+
     async def _is_twin(self, ref: MessageRef, record: Record) -> bool:
         """After a change of UIDVALIDITY, without X-GM-MSGID: was this one copied before it?"""
         watch = self._watches.get(ref.route.key)
@@ -273,13 +292,13 @@ class Writer:
             expires_at=int(now + self._record_ttl),
         )
         await self._belt.gate.call(lambda: self._belt.store.finish(ref.route.key, same))
-        self._skipped(ref, "copied before UIDVALIDITY changed")
+        self._outcomes.skipped(ref, "copied before UIDVALIDITY changed")
         return True
 
     async def _refused(self, ref: MessageRef, record: Record, by: Record) -> None:
         """Someone was here before: returns if the message is settled, else leaves it in other hands."""
         if by.status is not Status.PENDING:
-            self._skipped(ref, "copied before")
+            self._outcomes.skipped(ref, "copied before")
             return
         if (by.uidvalidity, by.uid) == (ref.uidvalidity, ref.uid):
             adopted = replace(by, claimed_by=record.claimed_by)
@@ -289,11 +308,6 @@ class Writer:
         else:
             self.retry_later(ref, TWIN_RETRY)
         raise _InOtherHands
-
-    def _skipped(self, ref: MessageRef, reason: str) -> None:
-        log.info("message.skipped", uid=ref.uid, reason=reason)
-        if watch := self._watches.get(ref.route.key):
-            watch.tally.skipped += 1
 
     # ------------------------------------------------------------------ setbacks
 
@@ -307,7 +321,7 @@ class Writer:
             raise suspected from refusal
         last = refusal.kind is not FailureKind.REJECTED or ref.attempts >= QUICK_TRIES
         if last:
-            self._recovery.doubt(ref, record, settle=False, refusal=_with_advice(message, refusal))
+            self._recovery.doubt(ref, record, settle=False, refusal=advised(refusal, message.body))
         else:
             log.warning("message.refused", uid=ref.uid, attempts=ref.attempts, error=str(refusal))
             self._recovery.doubt(ref, record, settle=False)
@@ -316,7 +330,7 @@ class Writer:
         """The connection ended in the middle of this APPEND, by chance or because of it (B38, B40).
         Raises _Unsent where it may simply be sent again."""
         ref = message.ref
-        final = _with_advice(message, self._standstill.lost(ref.key, lost))
+        final = advised(self._standstill.lost(ref.key, lost), message.body)
         if lost.sent is not Sent.NOTHING:
             log.warning("message.in_doubt", uid=ref.uid, error=str(lost))
             self._recovery.doubt(ref, record, settle=True, refusal=final)
@@ -359,6 +373,7 @@ class Writer:
     def forget(self) -> None:
         """The lease is gone: what was to be tried again will be listed again."""
         self._later.clear()
+        self.duplicates.forget()
 
     @property
     def in_hands(self) -> set[tuple[str, int, int]]:
@@ -373,25 +388,3 @@ class Writer:
         now = self._belt.clock.monotonic()
         self._belt.queue.put_back([ref for when, ref in self._later if when <= now])
         self._later = [(when, ref) for when, ref in self._later if when > now]
-
-    # --------------------------------------------------------------------- the log
-
-    def _log_copied(self, ref: MessageRef, done: Record) -> None:
-        received = instant(ref.listing.internaldate)
-        log.info(
-            "message.copied",
-            route=ref.route.name,
-            uid=ref.uid,
-            size=done.size,
-            dest_uid=done.dest_uid,
-            ms_since_received=None if received is None else round((self._belt.clock.now() - received) * 1000),
-            ms_since_seen=round((self._belt.clock.monotonic() - ref.seen_mono) * 1000, 1),
-            via=ref.via.value,
-            **({"repairs": list(done.repairs)} if done.repairs else {}),
-        )
-
-
-def _with_advice(message: Message, refusal: MessageRejected | None) -> MessageRejected | None:
-    """The same refusal, with the rule named that might help, if one is known."""
-    help_ = advice(message.body, refusal.kind) if refusal else ""
-    return MessageRejected(f"{refusal}; {help_}", refusal.kind) if refusal and help_ else refusal

@@ -160,6 +160,7 @@ BROKEN = [
     (route("start = 12:00:00"), "routes[2].start", "2026-01-31"),
     (route("start = 2999-01-01"), "routes[2].start", "is in the future"),
     (route('filter = "a\\r\\nb"'), "routes[2].filter", "control character"),
+    (route('dedupe = "mailbox"'), "routes[2].dedupe", "folder"),
     (route("mark_seen = 2"), "routes[2].mark_seen", "true or false"),
     (route('destination = "gmx"'), "routes[2].destination", "there are: outlook"),
     (route("tls = false"), "routes[2].tls", "loopback hosts only"),

@@ -13,7 +13,7 @@ from mailsyncd.assemble import download_budget, max_size, settle_window
 from mailsyncd.config.load import Loaded
 from mailsyncd.config.values import Backend, DaemonSettings, StateSettings
 from mailsyncd.errors import ConfigError
-from mailsyncd.model import START_NOW, AuthKind, Endpoint, Secret, Start, StartKind
+from mailsyncd.model import START_NOW, AuthKind, Dedupe, Endpoint, Secret, Start, StartKind
 
 Load = Callable[..., Loaded]
 OUTLOOK = '[outlook]\nemail = "me@outlook.com"\nclient_id = "c"\nrefresh_token = "t"\n'
@@ -95,11 +95,12 @@ def test_a_directory_whose_name_is_not_utf_8_can_be_used(load_text: Load) -> Non
 
 def test_a_route_says_all_it_wants(load_text: Load) -> None:
     place = 'username = "u"\nport = 1\nmailbox = "Work"\n'
-    wanted = 'start = 2026-01-31\nfilter = "x"\nmark_seen = true\ncreate_folder = false\n'
+    wanted = 'start = 2026-01-31\nfilter = "x"\nmark_seen = true\ncreate_folder = false\ndedupe = "folder"\n'
     (route,) = load_text(OUTLOOK + ROUTE + place + wanted).configuration.routes
     assert route.route.start == Start(StartKind.DATE, date(2026, 1, 31))
     assert (route.route.filter, route.route.mark_seen, route.route.create_folder) == ("x", True, False)
     assert (route.account.user, route.endpoint.port, route.route.mailbox) == ("u", 1, "Work")
+    assert route.route.dedupe is Dedupe.FOLDER
 
 
 def test_one_account_may_go_to_two_folders_and_two_mailboxes_into_one(load_text: Load) -> None:
