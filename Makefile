@@ -51,6 +51,9 @@ faults: venv  ## every fault against the real daemon, a table at the end; CASE=i
 faults-sample: venv  ## some of every fault, for three minutes and a bit
 	cd tests && ../$(RUN) -m faults.campaign --sample 200 --seed $(or $(SEED),1)
 
+slow: venv  ## the tests that take minutes: memory and fairness with the largest backlogs
+	$(RUN) -m pytest -m slow
+
 mutants: venv  ## every protection taken out in turn: a test must notice
 	cd tests && ../$(RUN) -m faults.mutants
 
@@ -73,4 +76,4 @@ docker:  ## the container image, with docker
 clean:  ## remove what was made here
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 
-.PHONY: help venv demo test real lint types check bench faults faults-sample mutants unit image lock docker clean
+.PHONY: help venv demo test real lint types check bench faults faults-sample slow mutants unit image lock docker clean
