@@ -336,6 +336,10 @@ class Twins:
         left = self._left.get(known) or self._left.get(rebuilt)
         return left.pop(0) if left else None
 
+    def put_back(self, twin: Record) -> None:
+        """It was taken, and stands for nothing yet."""
+        self._left[_twin_key(twin, twin.sha256)].insert(0, twin)
+
 
 def _twin_key(record: Record, sha256: str) -> tuple[str | None, str, str]:
     """A rebuilt record was made without the message's bytes: its header digest has to do."""

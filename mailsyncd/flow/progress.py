@@ -39,7 +39,7 @@ class Progress:
     `listed_to`: no message at or below it is unknown to us. `stored` is the watermark in the
     state store. `todo` holds what was listed and is not yet on the queue, so that a listing
     which is cut short goes on where it was; `filled` wakes who waits for it. `failures` are
-    those that may be tried again: settled all the same.
+    those that may be tried again: settled all the same. `twins` are there while they are needed.
     """
 
     stored: Watermark
@@ -60,14 +60,13 @@ class Progress:
         watermark: Watermark,
         records: Iterable[Record],
         failures: Sequence[Failure],
-        twins: Twins | None,
     ) -> Progress:
         """From what the state store has. A message that failed before it was claimed has no record,
         but is settled as well."""
         known = {one.uid: Status.FAILED for one in failures if one.uidvalidity == watermark.uidvalidity}
         known |= {record.uid: record.status for record in records}
         known = {uid: status for uid, status in known.items() if uid > watermark.last_uid}
-        progress = cls(watermark, watermark.last_uid, twins, _known=known)
+        progress = cls(watermark, watermark.last_uid, _known=known)
         progress.failures.take(failures, watermark.uidvalidity)
         return progress
 
@@ -120,6 +119,12 @@ class Progress:
         self.failures.under_way.discard(uid)
         if self._open.pop(uid, None) is None and uid > self.listed_to:
             self._known[uid] = Status.DONE
+
+    def keep(self, new: Watermark) -> None:
+        """`new` is in the state store now."""
+        self.stored = new
+        if new.last_uid + 1 >= new.backlog_until:
+            self.twins = None
 
     def watermark(self, now: float) -> Watermark:
         """The highest contiguous settled UID, as it may be stored."""

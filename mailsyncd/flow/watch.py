@@ -39,7 +39,7 @@ from mailsyncd.flow.sweep import SweepTimer
 from mailsyncd.flow.tasks import first_of
 from mailsyncd.flow.vouch import Vouch
 from mailsyncd.model import Lane, Mailbox, Route, Via, Wake, Watermark
-from mailsyncd.policy import Twins, backoff, first_watermark, watermark_after_change
+from mailsyncd.policy import backoff, first_watermark, watermark_after_change
 from mailsyncd.ports import Clock, Source, SourceSession, StateStore
 from mailsyncd.status import RouteState, RouteStatus
 
@@ -263,12 +263,8 @@ class Watch:
         store, gate, key = self._belt.store, self._belt.gate, self.route.key
         records = await gate.call(lambda: store.records(key, mailbox.uidvalidity, watermark.last_uid))
         failures = await gate.call(lambda: store.failures(key))
-        twins = None
-        if (old := watermark.rescan_of) is not None:
-            before = await gate.call(lambda: store.records(key, old))
-            twins = Twins(before, records)
         self._belt.queue.drop(key)
-        self.progress = Progress.load(watermark, records, failures, twins)
+        self.progress = Progress.load(watermark, records, failures)
         return self.progress
 
     async def _watermark(self, session: SourceSession, mailbox: Mailbox) -> Watermark:

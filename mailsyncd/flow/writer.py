@@ -34,6 +34,7 @@ from mailsyncd.flow.outcome import Outcomes
 from mailsyncd.flow.ready import Ready, Setback
 from mailsyncd.flow.recover import Recovery, Verdict
 from mailsyncd.flow.standstill import Standstill
+from mailsyncd.flow.twins import twin_of
 from mailsyncd.flow.watch import Belt, Watch
 from mailsyncd.model import Appended, Claimant, Mailbox, Message, MessageRef, Record, Status, Watermark
 from mailsyncd.policy import QUICK_TRIES
@@ -241,7 +242,7 @@ class Writer:
             if not await self._store_watermark(key, new, progress.stored):
                 raise LeaseLost(f"another daemon moved the watermark of {watch.route.name}")
             reached(Step.WATERMARK_STORED)
-            progress.stored = new
+            progress.keep(new)
 
     async def _store_watermark(self, route: str, new: Watermark, stored: Watermark) -> bool:
         async def advance() -> bool:
@@ -276,22 +277,21 @@ class Writer:
 
     async def _is_twin(self, ref: MessageRef, record: Record) -> bool:
         """After a change of UIDVALIDITY, without X-GM-MSGID: was this one copied before it?"""
-        watch = self._watches.get(ref.route.key)
-        twins = watch.progress.twins if watch and watch.progress else None
-        if twins is None or record.gm_msgid is not None:
+        watch, belt = self._watches.get(ref.route.key), self._belt
+        if watch is None or watch.progress is None:
             return False
-        twin = twins.take(record)
-        if twin is None:
-            return False
-        now = self._belt.clock.now()
-        same = replace(
-            record,
-            status=Status.DONE,
-            same_as=(twin.uidvalidity, twin.uid),
-            copied_at=now,
-            expires_at=int(now + self._record_ttl),
-        )
-        await self._belt.gate.call(lambda: self._belt.store.finish(ref.route.key, same))
+        async with twin_of(ref.route.key, record, watch.progress, belt.store, belt.gate) as twin:
+            if twin is None:
+                return False
+            now = belt.clock.now()
+            same = replace(
+                record,
+                status=Status.DONE,
+                same_as=(twin.uidvalidity, twin.uid),
+                copied_at=now,
+                expires_at=int(now + self._record_ttl),
+            )
+            await belt.gate.call(lambda: belt.store.finish(ref.route.key, same))
         self._outcomes.skipped(ref, "copied before UIDVALIDITY changed")
         return True
 

@@ -9,6 +9,7 @@ import pytest
 from fakes import mail
 from harness import Bench, a_route, bench_of
 
+from mailsyncd.errors import Transient
 from mailsyncd.model import Mailbox, Start, StartKind, Watermark
 from mailsyncd.policy import instant, watermark_after_change
 
@@ -47,6 +48,62 @@ async def test_after_a_change_only_what_is_new_within_the_window_is_copied() -> 
     watermark = await bench.store.watermark(ROUTE.key)
     assert watermark is not None
     assert (watermark.uidvalidity, watermark.last_uid) == (8, 106)
+
+
+async def test_what_comes_after_the_change_is_new_though_its_bytes_were_known_before() -> None:
+    bench = bench_of(ROUTE)
+    box = bench.boxes[ROUTE]
+    for n in (1, 2):
+        box.deliver(mail(n), when=stamp(bench, 1))
+    async with bench.running():
+        await bench.clock.advance(2)
+        box.uidvalidity, box.messages, box.uidnext = 8, {}, 100
+        box.deliver(mail(1), when=stamp(bench, 1))  # mail(2) has left the mailbox
+        box.cut()
+        await bench.clock.advance(10)
+        box.deliver(mail(2), when=stamp(bench, 0))
+        await bench.clock.advance(10)
+    assert bench.outlook.bodies("Gmail/ann") == [mail(1), mail(2), mail(2)]
+
+
+async def test_what_was_known_before_the_change_is_kept_for_as_long_as_the_window_is_searched() -> None:
+    bench = bench_of(ROUTE)
+    box = bench.boxes[ROUTE]
+    for n in (1, 2):
+        box.deliver(mail(n), when=stamp(bench, 1))
+    async with bench.running():
+        await bench.clock.advance(2)
+        box.uidvalidity, box.messages, box.uidnext = 8, {}, 100
+        for n in (1, 2):
+            box.deliver(mail(n), when=stamp(bench, 1))
+        box.refuse_read = lambda uids: Transient("not now") if 101 in uids else None
+        box.cut()
+        await bench.clock.advance(10)
+        progress = bench.watch(ROUTE).progress
+        assert progress is not None
+        assert progress.unsettled
+        box.refuse_read = lambda uids: None
+        await bench.clock.advance(400)
+        progress = bench.watch(ROUTE).progress
+        assert progress is not None
+        assert (progress.unsettled, progress.twins) == (0, None)
+    assert bench.outlook.bodies("Gmail/ann") == [mail(1), mail(2)]
+
+
+async def test_with_gmails_ids_nothing_of_before_the_change_is_held_in_memory() -> None:
+    bench = bench_of(ROUTE)
+    box = bench.boxes[ROUTE]
+    box.deliver(mail(1), when=stamp(bench, 1), gm_msgid="1")
+    async with bench.running():
+        await bench.clock.advance(2)
+        box.uidvalidity, box.messages, box.uidnext = 8, {}, 100
+        box.deliver(mail(1), when=stamp(bench, 1), gm_msgid="1")
+        box.refuse_read = lambda uids: Transient("not now")
+        box.cut()
+        await bench.clock.advance(10)
+        progress = bench.watch(ROUTE).progress
+        assert progress is not None
+        assert (progress.unsettled, progress.twins) == (1, None)
 
 
 async def test_with_gmails_ids_the_ids_decide() -> None:
