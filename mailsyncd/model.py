@@ -261,7 +261,7 @@ class Watermark:
     """Everything at or below `last_uid` is settled (I6).
 
     Messages below `backlog_until` are wanted only if their INTERNALDATE is at or after `since`: so
-    a start date, and the window after a change of UIDVALIDITY (`rescan_of` is the one before it,
+    a start date, and the window after a change of UIDVALIDITY (`rescan_of` are those before it,
     whose records tell what was copied already), outlive a restart. `dest_uidvalidity` and
     `dest_uidnext` are the target folder's after the last finished copy: what it held, we knew.
     """
@@ -271,7 +271,7 @@ class Watermark:
     updated_at: float
     backlog_until: int = 0
     since: float | None = None
-    rescan_of: int | None = None
+    rescan_of: tuple[int, ...] = ()
     dest_uidvalidity: int | None = None
     dest_uidnext: int | None = None
 

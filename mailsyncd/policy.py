@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import Counter, defaultdict, deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta, timezone
@@ -127,6 +127,8 @@ def next_attempt(kind: FailureKind, retry_count: int, now: float) -> float | Non
 
 # ----------------------------------------------------- where a route begins
 
+NUMBERINGS = 8  # changes of UIDVALIDITY in a row, before any window was searched to its end
+
 
 def first_watermark(route: Route, mailbox: Mailbox, now: float) -> Watermark:
     """The watermark of a route that has none. `mailbox.uidnext` must be known."""
@@ -154,17 +156,22 @@ def watermark_after_change(
 
     The window reaches back from the last time the old watermark is known to have been true,
     but not beyond half the time that records are kept, since what is older could not be
-    recognised. `window` and `memory` are in seconds. Where `before`, the records of the old
-    numbering, has any that the watermark has passed, our clock can't narrow the window: it may
-    be wrong, and the source's own dates tell what was settled when.
+    recognised, unless that is later than that time. `window` and `memory` are in seconds. Where
+    `before`, the records of the old numbering, has any that the watermark has passed, our clock
+    can't narrow the window: it may be wrong, and the source's own dates tell what was settled when.
     """
-    since = max(min(now, old.updated_at) - window, now - memory / 2)
+    known = min(now, old.updated_at)
+    since = max(known - window, min(known, now - memory / 2))
     passed = [at for one in before if one.uid <= old.last_uid and (at := instant(one.internaldate))]
     if passed:
         since = min(max(passed) - window, max(since, min(passed)))
-    if old.since is not None and old.last_uid + 1 < old.backlog_until:
-        since = min(since, old.since)  # an earlier window has not been searched to its end
-    new = Watermark(mailbox.uidvalidity, 0, now, mailbox.uidnext, since, rescan_of=old.uidvalidity)
+    unfinished = old.last_uid + 1 < old.backlog_until  # an earlier window was not searched to its end
+    if old.since is not None and unfinished:
+        since = min(since, old.since)
+    whence = (*(old.rescan_of if unfinished else ()), old.uidvalidity)
+    numberings = tuple(one for one in whence if one != mailbox.uidvalidity)[-NUMBERINGS:]
+    reach = since if old.last_uid else old.since  # where nothing had been passed, nothing is left out
+    new = Watermark(mailbox.uidvalidity, 0, now, mailbox.uidnext, reach, rescan_of=numberings)
     return replace(new, dest_uidvalidity=old.dest_uidvalidity, dest_uidnext=old.dest_uidnext)
 
 
@@ -320,25 +327,27 @@ def match_tail(
 class Twins:
     """The messages copied before UIDVALIDITY changed, counted, on servers without X-GM-MSGID.
 
-    Each of them can excuse one message of the new numbering from being copied again.
+    Each of them can excuse one message of the new numbering from being copied again. Those that are
+    PENDING are among them: what they will be is for the caller to find out.
     """
 
     def __init__(self, before: Iterable[Record], after: Iterable[Record]) -> None:
         self._left: dict[tuple[str | None, str, str], list[Record]] = {}
-        spent = Counter(record.same_as for record in after if record.same_as)
-        for record in before:
-            if record.status is Status.DONE and not spent[(record.uidvalidity, record.uid)]:
-                self._left.setdefault(_twin_key(record, record.sha256), []).append(record)
+        earlier = list(before)
+        spent = {record.same_as for record in (*earlier, *after) if record.same_as}
+        for record in earlier:
+            if record.status is not Status.FAILED and (record.uidvalidity, record.uid) not in spent:
+                self.put_back(record)
+
+    def put_back(self, record: Record) -> None:
+        """It may stand for another message, or for the same one when that comes again."""
+        self._left.setdefault(_twin_key(record, record.sha256), []).append(record)
 
     def take(self, like: Record) -> Record | None:
         """The record that stands for the same message as this one, and then for no other."""
         known, rebuilt = _twin_key(like, like.sha256), _twin_key(like, "")
         left = self._left.get(known) or self._left.get(rebuilt)
         return left.pop(0) if left else None
-
-    def put_back(self, twin: Record) -> None:
-        """It was taken, and stands for nothing yet."""
-        self._left[_twin_key(twin, twin.sha256)].insert(0, twin)
 
 
 def _twin_key(record: Record, sha256: str) -> tuple[str | None, str, str]:

@@ -189,7 +189,7 @@ class Destination:
         """Once a second: store watermarks, put back what is to be tried again."""
         while True:
             await self._belt.clock.sleep(TICK)
-            self._writer.requeue_due()
+            self._writer.later.requeue_due()
             await self._writer.store_watermarks()
 
     # ------------------------------------------------------------- connections

@@ -39,7 +39,8 @@ class Progress:
     `listed_to`: no message at or below it is unknown to us. `stored` is the watermark in the
     state store. `todo` holds what was listed and is not yet on the queue, so that a listing
     which is cut short goes on where it was; `filled` wakes who waits for it. `failures` are
-    those that may be tried again: settled all the same. `twins` are there while they are needed.
+    those that may be tried again: settled all the same. `twins` are counted out when first needed,
+    and there until what was there at a change of UIDVALIDITY is settled.
     """
 
     stored: Watermark

@@ -115,11 +115,19 @@ class RefQueue:
         return len(shelf.lanes[Lane.OLD]) if shelf.old_held else 0
 
     def drop(self, route: str) -> None:
-        """Forget a route's references: it was removed, or its UIDs mean nothing any more."""
+        """Forget a route's references: it was removed."""
         if shelf := self._shelves.pop(route, None):
             for lane in shelf.lanes.values():
                 self._keys.difference_update(ref.key for ref in lane)
             self._room.set()
+
+    def drop_unclaimed(self, route: str) -> None:
+        """Forget a route's references, whose UIDs mean nothing any more; but not those with a record,
+        which is to be settled."""
+        lanes = self._shelf(route).lanes.values()
+        claimed = [ref for lane in lanes for ref in lane if ref.record is not None]
+        self.drop(route)
+        self.put_back(claimed)
 
     def close(self) -> None:
         """Let nobody wait any longer: put returns False, take what is left, then nothing."""

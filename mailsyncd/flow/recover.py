@@ -181,10 +181,16 @@ class Recovery:
         if not any(found is not None for found in match_tail(records, tail, ())):
             return []
         first = min(seen.uid for seen in tail)
+        # Where the folder was renumbered since a claim, the whole of it was looked at, and older copies
+        # are in the tail under new numbers.
+        before = {one.dest_uidvalidity for one in records if one.dest_uidvalidity} - {mailbox.uidvalidity}
         owned: list[Record] = []
         for route in self._routes:
             if route.folder == folder:
                 owned += await self._delivered(route.key, mailbox.uidvalidity, first)
+                for old in before:
+                    renumbered = await self._delivered(route.key, old, 0)
+                    owned += [replace(one, dest_uid=None, dest_uidnext=None) for one in renumbered]
         done = [record for record in owned if record.status is Status.DONE]
         if mailbox.uidnext and any((record.dest_uid or 0) >= mailbox.uidnext for record in done):
             # Made anew under the same UIDVALIDITY: UIDs of before mean other messages now.

@@ -263,7 +263,7 @@ class Watch:
         store, gate, key = self._belt.store, self._belt.gate, self.route.key
         records = await gate.call(lambda: store.records(key, mailbox.uidvalidity, watermark.last_uid))
         failures = await gate.call(lambda: store.failures(key))
-        self._belt.queue.drop(key)
+        self._belt.queue.drop_unclaimed(key)
         self.progress = Progress.load(watermark, records, failures)
         return self.progress
 

@@ -10,6 +10,7 @@ Nothing else calls these four. One message's trouble never holds up the next.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from uuid import uuid4
@@ -29,12 +30,13 @@ from mailsyncd.errors import (
 from mailsyncd.flow.duplicates import Duplicates, UnderWay
 from mailsyncd.flow.failures import Ledger, advised
 from mailsyncd.flow.folders import Folders
+from mailsyncd.flow.later import Later
 from mailsyncd.flow.lease import Tenancy
 from mailsyncd.flow.outcome import Outcomes
 from mailsyncd.flow.ready import Ready, Setback
 from mailsyncd.flow.recover import Recovery, Verdict
+from mailsyncd.flow.renumbered import Renumbered, Undecided
 from mailsyncd.flow.standstill import Standstill
-from mailsyncd.flow.twins import twin_of
 from mailsyncd.flow.watch import Belt, Watch
 from mailsyncd.model import Appended, Claimant, Mailbox, Message, MessageRef, Record, Status, Watermark
 from mailsyncd.policy import QUICK_TRIES
@@ -81,8 +83,9 @@ class Writer:
         self._folders = Folders(belt, watches)
         self._outcomes = Outcomes(watches, belt.clock)
         self.duplicates = Duplicates(recovery)
-        self._later: list[tuple[float, MessageRef]] = []
+        self.later = Later(belt)
         self.in_flight: set[tuple[str, int, int]] = set()
+        self._renumbered = Renumbered(belt, watches, self.in_flight, record_ttl)
 
     def connected(self) -> None:
         """A new connection: what was known of the folders may be true no more."""
@@ -105,6 +108,10 @@ class Writer:
                 await self._copy(session, item)
         except _InOtherHands:
             return None
+        except asyncio.CancelledError:
+            if isinstance(item, Setback):
+                self._belt.ready.put(Ready(item))
+            raise
         except _Unsent as unsent:
             assert isinstance(item, Message)  # noqa: S101 - a setback sends nothing
             return replace(ready, item=replace(item, ref=replace(item.ref, record=unsent.record)))
@@ -115,16 +122,29 @@ class Writer:
     # ------------------------------------------------------------------ the law
 
     async def _copy(self, session: SinkSession, message: Message) -> None:
-        record = await self._claim(session, message)
-        if record is not None and (there := self._there(message, record)) is not None:
-            await self._finish(message.ref, record, there, sent=False)
-        elif record is not None:
-            with self.duplicates.sending(message):
-                appended = await self._append(session, message, record)
-                self._standstill.accepted(message.ref.key)
-                await self._finish(message.ref, record, appended)
-        await self._ledger.resolve(message.ref)
+        record: Record | None = None
+        try:
+            record = await self._claim(session, message)
+            if record is not None and (there := self._there(message, record)) is not None:
+                await self._finish(message.ref, record, there, sent=False)
+            elif record is not None:
+                with self.duplicates.sending(message):
+                    appended = await self._append(session, message, record)
+                    self._standstill.accepted(message.ref.key)
+                    await self._finish(message.ref, record, appended)
+            record = None
+            await self._ledger.resolve(message.ref)
+        except asyncio.CancelledError:
+            self._cut_short(message.ref, record)
+            raise
         self._advance(message.ref)
+
+    def _cut_short(self, ref: MessageRef, record: Record | None) -> None:
+        """The connection is left while this was under way; the lease may well be kept."""
+        if record is not None:
+            self._recovery.doubt(ref, record, settle=True)
+        else:  # claimed, finished, or neither: a claim will tell
+            self._belt.queue.put_back([replace(ref, record=None)])
 
     async def _claim(self, session: SinkSession, message: Message) -> Record | None:
         """An acknowledged PENDING record of ours; None if the message was copied before."""
@@ -257,12 +277,12 @@ class Writer:
         try:
             return await self._folders.open(session, ref.route)
         except RouteBlocked as blocked:
-            self.retry_later(ref, FOLDER_RETRY)
+            self.later.put(ref, FOLDER_RETRY)
             raise _InOtherHands from blocked
         except ConnectionLost as lost:
             raise _Unsent(ref.record) from lost
         except Transient:
-            self.retry_later(ref, TWIN_RETRY)
+            self.later.put(ref, TWIN_RETRY)
             raise
 
     # ------------------------------------------------- claims that are not granted
@@ -272,28 +292,22 @@ class Writer:
         try:
             return self.duplicates.copy_of(message)
         except UnderWay:
-            self.retry_later(replace(message.ref, record=record), TWIN_RETRY)
+            self.later.put(replace(message.ref, record=record), TWIN_RETRY)
             raise _InOtherHands from None
 
     async def _is_twin(self, ref: MessageRef, record: Record) -> bool:
-        """After a change of UIDVALIDITY, without X-GM-MSGID: was this one copied before it?"""
-        watch, belt = self._watches.get(ref.route.key), self._belt
-        if watch is None or watch.progress is None:
-            return False
-        async with twin_of(ref.route.key, record, watch.progress, belt.store, belt.gate) as twin:
-            if twin is None:
-                return False
-            now = belt.clock.now()
-            same = replace(
-                record,
-                status=Status.DONE,
-                same_as=(twin.uidvalidity, twin.uid),
-                copied_at=now,
-                expires_at=int(now + self._record_ttl),
-            )
-            await belt.gate.call(lambda: belt.store.finish(ref.route.key, same))
-        self._outcomes.skipped(ref, "copied before UIDVALIDITY changed")
-        return True
+        """After a change of UIDVALIDITY: was this one copied before it? What was read before it ends
+        here: it is listed anew, and claimed under its new number."""
+        try:
+            found = await self._renumbered.finish(ref, record)
+        except Undecided:
+            self.later.put(ref, TWIN_RETRY)
+            raise _InOtherHands from None
+        if self._renumbered.outdated(ref):
+            raise _InOtherHands
+        if found:
+            self._outcomes.skipped(ref, "copied before UIDVALIDITY changed")
+        return found
 
     async def _refused(self, ref: MessageRef, record: Record, by: Record) -> None:
         """Someone was here before: returns if the message is settled, else leaves it in other hands."""
@@ -306,7 +320,7 @@ class Writer:
                 raise LeaseLost(f"another daemon writes for {ref.route.name}")
             self._recovery.doubt(ref, adopted, settle=True)
         else:
-            self.retry_later(ref, TWIN_RETRY)
+            self.later.put(ref, TWIN_RETRY)
         raise _InOtherHands
 
     # ------------------------------------------------------------------ setbacks
@@ -337,7 +351,7 @@ class Writer:
         elif final is not None:
             await self._set_aside(Setback(ref, final.kind, str(final)), record)
         elif wait := self._standstill.wait(ref.key):
-            self.retry_later(replace(ref, record=record), wait)
+            self.later.put(replace(ref, record=record), wait)
         else:
             raise _Unsent(record) from lost
 
@@ -346,7 +360,7 @@ class Writer:
         await self._ledger.set_aside(setback, claimed)
         self._advance(setback.ref)
 
-    # --------------------------------------------------------- recovery, and later
+    # ------------------------------------------------------------------- recovery
 
     async def judge(self, session: SinkSession) -> None:
         """Let recovery look, and act on its verdicts. Nothing may be in flight."""
@@ -366,25 +380,16 @@ class Writer:
         elif (refusal := verdict.doubt.refusal) is not None and not self._standstill.holds(ref.key):
             await self._set_aside(Setback(ref, refusal.kind, str(refusal)), record)
         elif wait := self._standstill.wait(ref.key):
-            self.retry_later(replace(ref, record=record), wait)
+            self.later.put(replace(ref, record=record), wait)
         else:
             self._belt.queue.put_back([replace(ref, record=record)])
 
     def forget(self) -> None:
         """The lease is gone: what was to be tried again will be listed again."""
-        self._later.clear()
+        self.later.forget()
         self.duplicates.forget()
 
     @property
     def in_hands(self) -> set[tuple[str, int, int]]:
-        """What is in flight, or waits for its turn with a record of ours."""
-        return self.in_flight | {ref.key for _, ref in self._later}
-
-    def retry_later(self, ref: MessageRef, seconds: float) -> None:
-        self._later.append((self._belt.clock.monotonic() + seconds, ref))
-
-    def requeue_due(self) -> None:
-        """Put back on the queue what was to be tried again by now."""
-        now = self._belt.clock.monotonic()
-        self._belt.queue.put_back([ref for when, ref in self._later if when <= now])
-        self._later = [(when, ref) for when, ref in self._later if when > now]
+        """What is in flight, or waits for another try."""
+        return self.in_flight | self.later.keys

@@ -121,7 +121,7 @@ def watermark_item(watermark: Watermark) -> Item:
         updated_at=watermark.updated_at,
         backlog_until=watermark.backlog_until,
         since=watermark.since,
-        rescan_of=watermark.rescan_of,
+        rescan_of=",".join(map(str, watermark.rescan_of)) or None,
         dest_uidvalidity=watermark.dest_uidvalidity,
         dest_uidnext=watermark.dest_uidnext,
     )
@@ -134,7 +134,7 @@ def watermark_of(item: Mapping[str, Any]) -> Watermark:
         float(item["updated_at"]),
         int(item.get("backlog_until", 0)),
         None if item.get("since") is None else float(item["since"]),
-        _integer(item.get("rescan_of")),
+        tuple(map(int, filter(None, str(item.get("rescan_of", "")).split(",")))),
         _integer(item.get("dest_uidvalidity")),
         _integer(item.get("dest_uidnext")),
     )

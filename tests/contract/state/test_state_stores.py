@@ -74,7 +74,7 @@ METHODS: dict[str, Callable[[StateStore], Awaitable[object]]] = {
 
 
 async def test_a_watermark_is_replaced_only_by_who_knows_the_last(store: StateStore) -> None:
-    first = Watermark(7, 0, 1.5, 9, since=2.25, rescan_of=6, dest_uidvalidity=3, dest_uidnext=12)
+    first = Watermark(7, 0, 1.5, 9, since=2.25, rescan_of=(5, 6), dest_uidvalidity=3, dest_uidnext=12)
     second = replace(first, last_uid=5, updated_at=2.5)
     assert await store.watermark(ROUTE) is None
     assert not await store.advance(ROUTE, second, expected=first)

@@ -106,6 +106,27 @@ async def test_with_gmails_ids_nothing_of_before_the_change_is_held_in_memory() 
         assert (progress.unsettled, progress.twins) == (1, None)
 
 
+@pytest.mark.parametrize("settled_between", [True, False])
+async def test_two_changes_in_a_row_double_nothing(settled_between: bool) -> None:
+    """Whether or not the window of the first was searched before the second."""
+    bench = bench_of(ROUTE)
+    box = bench.boxes[ROUTE]
+    for n in (1, 2):
+        box.deliver(mail(n), when=stamp(bench, 1))
+    async with bench.running():
+        await bench.clock.advance(2)
+        box.refuse_read = lambda uids: None if settled_between else Transient("not now")
+        for uidvalidity, bodies in ((8, (1, 2, 3)), (9, (1, 2, 3, 3, 4))):
+            box.uidvalidity, box.messages, box.uidnext = uidvalidity, {}, 100
+            for n in bodies:
+                box.deliver(mail(n), when=stamp(bench, 1))
+            box.cut()
+            await bench.clock.advance(30)
+        box.refuse_read = lambda uids: None
+        await bench.clock.advance(400)
+    assert sorted(bench.outlook.bodies("Gmail/ann")) == sorted(mail(n) for n in (1, 2, 3, 3, 4))
+
+
 async def test_with_gmails_ids_the_ids_decide() -> None:
     bench = bench_of(ROUTE)
     box = bench.boxes[ROUTE]
@@ -174,3 +195,33 @@ def test_a_window_that_was_not_searched_to_its_end_is_not_made_smaller() -> None
     assert watermark_after_change(
         done, Mailbox(8, 200, 150), 1e9 + 60, window=86_400, memory=90 * 86_400
     ).since == pytest.approx(1e9 - 86_400)
+
+
+def test_a_watermark_that_had_passed_nothing_leaves_nothing_out() -> None:
+    """However long ago that was, or whatever day the clock shows."""
+    for now in (1e9 + 60, 1e9 + 400 * 86_400):
+        again = watermark_after_change(
+            Watermark(7, 0, 1e9), Mailbox(8, 4, 3), now, window=86_400, memory=90 * 86_400
+        )
+        assert again.since is None
+
+
+def test_what_came_after_the_watermark_was_true_is_looked_at_however_long_ago_that_was() -> None:
+    old = Watermark(7, 10, 1e9)
+    again = watermark_after_change(
+        old, Mailbox(8, 200, 150), 1e9 + 60 * 86_400, window=86_400, memory=90 * 86_400
+    )
+    assert again.since == 1e9
+
+
+def test_numberings_are_remembered_until_a_window_was_searched_to_its_end() -> None:
+    def changed(old: Watermark, to: int) -> Watermark:
+        return watermark_after_change(old, Mailbox(to, 100, 50), 1e9, window=86_400, memory=90 * 86_400)
+
+    mark = changed(changed(Watermark(7, 10, 1e9), 8), 9)
+    assert mark.rescan_of == (7, 8)
+    assert changed(mark, 7).rescan_of == (8, 9)
+    assert changed(replace(mark, last_uid=99), 10).rescan_of == (9,)
+    for to in range(20, 40):
+        mark = changed(mark, to)
+    assert len(mark.rescan_of) == 8

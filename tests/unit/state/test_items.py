@@ -61,7 +61,7 @@ WATERMARKS = st.builds(
     TIMES,
     backlog_until=st.integers(0, 2**32),
     since=st.none() | TIMES,
-    rescan_of=st.none() | UIDS,
+    rescan_of=st.lists(UIDS, max_size=8).map(tuple),
     dest_uidvalidity=st.none() | UIDS,
     dest_uidnext=st.none() | UIDS,
 )

@@ -1,0 +1,170 @@
+"""UIDVALIDITY changes, of source or folder, in the middle of things: what was copied, or may have been,
+under the old numbers is neither copied again nor taken for another's copy."""
+
+from __future__ import annotations
+
+import asyncio
+
+from fakes import FakeMailbox, mail
+from harness import Bench, a_route, bench_of
+
+from mailsyncd.errors import ConnectionLost, DestinationFull, Sent
+from mailsyncd.model import Status
+
+ROUTE, FOLDER = a_route(), "Gmail/ann"
+
+
+def renumber(box: FakeMailbox) -> None:
+    """Without X-GM-MSGID, so that nothing but the bytes tells which message is which."""
+    kept = list(box.messages.values())
+    box.uidvalidity, box.messages, box.uidnext = box.uidvalidity + 1, {}, 1
+    for body, when, _ in kept:
+        box.deliver(body, when=when)
+    box.cut()
+
+
+def successor(bench: Bench) -> Bench:
+    again = bench_of(ROUTE, clock=bench.clock, outlook=bench.outlook, store=bench.store, owner="two")
+    again.boxes[ROUTE] = bench.boxes[ROUTE]
+    again.routes.reconcile(again.plans())
+    return again
+
+
+async def test_a_message_under_way_while_the_source_is_renumbered_is_copied_once() -> None:
+    bench = bench_of(ROUTE)
+    bench.outlook.hold = asyncio.Event()
+    for n in range(12):  # more than are in flight at once: some are read and wait
+        bench.boxes[ROUTE].deliver(mail(n))
+    async with bench.running():
+        await bench.clock.advance(1)
+        assert bench.outlook.in_flight == 4
+        renumber(bench.boxes[ROUTE])
+        await bench.clock.advance(5)
+        bench.outlook.hold.set()
+        await bench.clock.advance(30)
+    assert sorted(bench.outlook.bodies(FOLDER)) == sorted(map(mail, range(12)))
+
+
+async def test_a_message_in_doubt_while_the_source_is_renumbered_is_copied_once() -> None:
+    bench = bench_of(ROUTE)
+    losses = [ConnectionLost("cut", Sent.EVERYTHING)]
+    bench.outlook.before = lambda body: losses.pop() if losses else None
+    bench.boxes[ROUTE].deliver(mail(1))
+    async with bench.running():
+        await bench.clock.advance(2)
+        renumber(bench.boxes[ROUTE])
+        await bench.clock.advance(20)
+        bench.outlook.store(FOLDER, mail(1), "17-Jul-2026 09:40:08 +0000")  # committed late
+        await bench.clock.advance(200)
+    assert bench.outlook.bodies(FOLDER) == [mail(1)]
+    assert not await bench.store.pending(ROUTE.key)
+    (same,) = await bench.store.records(ROUTE.key, 8)
+    assert same.same_as == (7, 1)
+
+
+async def test_a_message_in_doubt_that_came_to_nothing_is_copied_under_its_new_number() -> None:
+    bench = bench_of(ROUTE)
+    losses = [ConnectionLost("cut", Sent.EVERYTHING)]
+    bench.outlook.before = lambda body: losses.pop() if losses else None
+    bench.boxes[ROUTE].deliver(mail(1))
+    async with bench.running():
+        await bench.clock.advance(2)
+        renumber(bench.boxes[ROUTE])
+        await bench.clock.advance(300)
+    assert bench.outlook.bodies(FOLDER) == [mail(1)]
+    assert not await bench.store.pending(ROUTE.key)
+
+
+async def test_a_source_that_is_renumbered_twice_in_a_row_is_copied_once() -> None:
+    bench = bench_of(ROUTE)
+    for n in (1, 2, 3):
+        bench.boxes[ROUTE].deliver(mail(n))
+    async with bench.running():
+        await bench.clock.advance(3)
+        bench.outlook.refuse_open = ConnectionLost("cut")  # nothing can be settled meanwhile
+        assert bench.outlook.current is not None
+        bench.outlook.current.cut()
+        for _ in range(2):
+            renumber(bench.boxes[ROUTE])
+            await bench.clock.advance(30)
+        bench.outlook.refuse_open = None
+        await bench.clock.advance(600)
+    assert bench.outlook.bodies(FOLDER) == [mail(1), mail(2), mail(3)]
+
+
+async def test_one_copy_excuses_one_message_even_if_a_restart_lies_between() -> None:
+    bench = bench_of(ROUTE)
+    box = bench.boxes[ROUTE]
+    box.deliver(mail(1))
+    async with bench.running():
+        await bench.clock.advance(3)
+    renumber(box)
+    for n in range(2, 22):
+        box.deliver(mail(n))
+    box.deliver(mail(1))  # another, which came before the change was seen
+    again = successor(bench)
+    again.outlook.before = lambda body: DestinationFull("no room")
+    async with again.running():
+        await bench.clock.advance(30)
+    mark = await bench.store.watermark(ROUTE.key)
+    assert mark is not None
+    assert (mark.uidvalidity, mark.last_uid) == (8, 1)  # that one was copied before, the others wait
+    last = successor(again)
+    again.outlook.before = lambda body: None
+    async with last.running():
+        await bench.clock.advance(600)
+    assert sorted(bench.outlook.bodies(FOLDER)) == sorted([mail(1), *map(mail, range(1, 22))])
+
+
+async def test_what_came_after_the_change_is_not_excused_by_a_copy_of_before() -> None:
+    bench = bench_of(ROUTE)
+    box = bench.boxes[ROUTE]
+    box.deliver(mail(1))
+    async with bench.running():
+        await bench.clock.advance(3)
+        box.messages.clear()
+        renumber(box)
+        await bench.clock.advance(10)
+        box.deliver(mail(1))
+        await bench.clock.advance(10)
+    assert bench.outlook.bodies(FOLDER) == [mail(1), mail(1)]
+
+
+async def test_a_doubt_about_a_renumbered_folder_leaves_older_copies_to_their_records() -> None:
+    bench = bench_of(ROUTE)
+    outlook, box = bench.outlook, bench.boxes[ROUTE]
+    box.deliver(mail(1))
+    async with bench.running():
+        await bench.clock.advance(3)
+        refusals = [DestinationFull("no room")]
+        outlook.before = lambda body: refusals.pop() if refusals else None
+        outlook.hold = asyncio.Event()
+        box.deliver(mail(1))
+        await bench.clock.advance(1)
+        outlook.uidvalidity = 4
+        outlook.hold.set()
+        await bench.clock.advance(300)
+    assert outlook.bodies(FOLDER) == [mail(1), mail(1)]
+
+
+async def test_an_append_that_outlasts_its_session_is_looked_for() -> None:
+    """A session ends with its token, and the server takes longer over a message than it is waited for."""
+    bench = bench_of(ROUTE)
+    outlook = bench.outlook
+    outlook.hold = asyncio.Event()
+    box = bench.boxes[ROUTE]
+    box.deliver(mail(1))
+    async with bench.running():
+        await bench.clock.advance(1)
+        assert outlook.in_flight == 1
+        assert outlook.current is not None
+        outlook.current.ends_mono = bench.clock.monotonic()
+        bench.destination._settings = type(bench.destination._settings)(90.0, 1e6, drain_timeout=0.0)
+        box.deliver(mail(2))
+        await bench.clock.advance(1)
+        await asyncio.sleep(0.01)  # the one timer that is the event loop's
+        outlook.hold.set()
+        await bench.clock.advance(120)
+    assert sorted(outlook.bodies(FOLDER)) == [mail(1), mail(2)]
+    records = await bench.store.records(ROUTE.key, 7)
+    assert [one.status for one in records] == [Status.DONE, Status.DONE]
