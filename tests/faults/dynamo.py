@@ -84,7 +84,12 @@ class Line:
             body = json.dumps({"__type": kind, "message": "no"}).encode()
             return web.Response(body=body, status=500 if self.down else 400, content_type=JSON)
         headers = {k: v for k, v in request.headers.items() if k.lower() not in ("content-length", "host")}
-        async with self.http.post(engine() + request.path_qs, data=sent, headers=headers) as answer:
+        # moto undoes a refused transaction by putting back all tables as they were, with what other
+        # threads wrote meanwhile undone too: DynamoDB doesn't.
+        async with (
+            self._one,
+            self.http.post(engine() + request.path_qs, data=sent, headers=headers) as answer,
+        ):
             received = await answer.read()
         loses = self.rng.random() < self.loses
         if self.lose_writes and operation in ("PutItem", "TransactWriteItems", "UpdateItem"):
@@ -95,6 +100,7 @@ class Line:
         return web.Response(status=answer.status, body=received, content_type=answer.content_type)
 
     http: ClientSession = field(init=False, repr=False)
+    _one: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
 
 
 @asynccontextmanager

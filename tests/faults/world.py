@@ -366,8 +366,12 @@ client_secret = "demo"
     async def end(self) -> Finding:
         """Run to quiet in a fresh life if none is left, stop it, and judge."""
         if not any(not daemon.ended.is_set() for daemon in self.daemons):
+            since = len(self.gmail.transcript)
             await self.start()
-        await self.quiet()
+            await self.quiet()
+            await self.idle(since=since)  # all may be settled before it has begun
+        else:
+            await self.quiet()
         for daemon in self.daemons:
             if not daemon.ended.is_set():
                 try:
