@@ -13,7 +13,7 @@ from bench import daemon
 from bench.child import Usage, measure
 from bench.corpus import corpus
 from bench.engine import engine
-from bench.line import Line
+from bench.line import Line, Traffic
 from bench.peers import FOLDER, PEERS, Task, installed
 from bench.results import Row, save
 from bench.servers import Servers, servers
@@ -31,28 +31,36 @@ class Lines:
     both: tuple[Line, ...] = ()
 
     @property
-    def round_trips(self) -> list[int]:
+    def traffic(self) -> list[Traffic]:
         """To the source and to the destination, so far."""
-        return [line.traffic().turns for line in self.both]
+        return [line.traffic() for line in self.both]
 
 
 @contextmanager
-def lines(at: Servers, rtt: float) -> Iterator[Lines]:
-    """Lines of that round-trip time in milliseconds; none at 0."""
-    if not rtt:
+def lines(at: Servers, rtt: float, *, always: bool = False) -> Iterator[Lines]:
+    """Lines of that round-trip time in milliseconds; none at 0, unless `always`, to count."""
+    if not rtt and not always:
         yield Lines(at.source.port, at.destination.port)
         return
     with Line.to(at.source.port, rtt) as source, Line.to(at.destination.port, rtt) as destination:
         yield Lines(source.port, destination.port, (source, destination))
 
 
-def task(at: Servers, between: Lines, count: int, *, url: str = "", profile: Path | None = None) -> Task:
+def task(
+    at: Servers,
+    between: Lines,
+    count: int,
+    *,
+    size: int | None = None,
+    url: str = "",
+    profile: Path | None = None,
+) -> Task:
     """A source with `count` messages, and nothing at the destination. With `url`, state is in DynamoDB."""
     user = at.user("dst")
     directory = at.directory / user
     directory.mkdir()
     state = daemon.dynamodb(url, user) if url else daemon.SQLITE
-    source_user = at.mailbox(count)
+    source_user = at.mailbox(count, size)
     made = Task(directory, between.source_port, source_user, between.port, user, state, profile)
     if url:
         PEERS["mailsyncd"](made)
@@ -90,16 +98,15 @@ def verified(at: Servers, peer: str, one: Task, count: int) -> str:
 def _one(at: Servers, peer: str, rtt: float, count: int, url: str = "", profile: Path | None = None) -> Row:
     with lines(at, rtt) as between:
         one = task(at, between, count, url=url, profile=profile)
-        before = between.round_trips
         usage = run(peer, one)
-        trips = [now - then for now, then in zip(between.round_trips, before, strict=True)]
+        trips = [line.turns for line in between.traffic]
     row: Row = {
         "peer": peer,
         "state": "" if peer != "mailsyncd" else "dynamodb" if url else "sqlite",
         "rtt_ms": rtt,
         "messages": count,
         "seconds": usage.seconds,
-        "copying_s": _copying(peer, one),
+        "copying_s": copying(peer, one),
         "cpu_s": usage.cpu_s,
         "peak_mb": usage.peak_mb,
         "round_trips": trips,
@@ -109,10 +116,10 @@ def _one(at: Servers, peer: str, rtt: float, count: int, url: str = "", profile:
     return row
 
 
-def _copying(peer: str, one: Task) -> float | None:
+def copying(peer: str, one: Task) -> float | None:
     """Without the start of the program and the sign-in, where that is known."""
     if peer == "mailsyncd":
-        return daemon.copying_seconds(log(one))
+        return daemon.seconds_at_work(log(one))
     if peer == "raw":
         return float(json.loads(log(one).read_text())["seconds"])
     return None

@@ -27,17 +27,18 @@ class Mail:
     flags: str
 
 
-def corpus(count: int, *, seed: int = 1, first: int = 0) -> Iterator[Mail]:
-    """Messages `first` to `first + count` of a seed."""
+def corpus(count: int, *, seed: int = 1, first: int = 0, size: int | None = None) -> Iterator[Mail]:
+    """Messages `first` to `first + count` of a seed; with `size`, all of about so many bytes."""
     for number in range(first, first + count):
-        yield message(seed, number)
+        yield message(seed, number, size)
 
 
-def message(seed: int, number: int) -> Mail:
+def message(seed: int, number: int, size: int | None = None) -> Mail:
     rng = Random(f"bench {seed} {number}")
     received = BEGIN + timedelta(hours=number, seconds=rng.randrange(1800))
     flags = " ".join(flag for flag, share in _FLAGS if rng.random() < share)
-    return Mail(_raw(rng, f"{seed}.{number}", _size(rng, seed, number), received), received, flags)
+    raw = _raw(rng, f"{seed}.{number}", size or _size(rng, seed, number), received)
+    return Mail(raw, received, flags)
 
 
 _FLAGS = (("\\Seen", 0.6), ("\\Answered", 0.1), ("\\Flagged", 0.05))

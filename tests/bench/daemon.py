@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from bench.engine import CREDENTIALS
 
@@ -63,22 +62,11 @@ def command(*arguments: str, profile: Path | None = None) -> list[str]:
 def environment(home: Path) -> dict[str, str]:
     """Nothing of the machine's own settings but what a program needs to run."""
     kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
-    return {**kept, **CREDENTIALS, "HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
+    return {**kept, **CREDENTIALS, "HOME": str(home)}
 
 
-def events(log: Path, name: str) -> Iterator[dict[str, Any]]:
-    """What it logged under that name."""
-    for line in log.read_text().splitlines():
-        if line.startswith("{") and (row := json.loads(line))["event"] == name:
-            yield row
-
-
-def copying_seconds(log: Path) -> float:
-    """From the lease, before any IMAP connection, to the last message's finish; 0 if none was copied."""
-    began = [_instant(row) for row in events(log, "lease.taken")]
-    ended = [_instant(row) for row in events(log, "message.copied")]
-    return round(max(ended) - min(began), 3) if began and ended else 0.0
-
-
-def _instant(row: dict[str, Any]) -> float:
-    return datetime.fromisoformat(row["timestamp"]).timestamp()
+def seconds_at_work(log: Path) -> float:
+    """From the lease, before any IMAP connection, to the last line that it logged: a message's finish."""
+    rows = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+    when = [datetime.fromisoformat(row["timestamp"]).timestamp() for row in rows]
+    return round(when[-1] - when[0], 3) if when else 0.0

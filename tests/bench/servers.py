@@ -26,17 +26,18 @@ class Servers:
     directory: Path
     source: Dovecot
     destination: Dovecot
-    _templates: dict[int, str] = field(default_factory=dict)
+    _templates: dict[tuple[int, int | None], str] = field(default_factory=dict)
     _number: int = 0
 
-    def mailbox(self, count: int) -> str:
+    def mailbox(self, count: int, size: int | None = None) -> str:
         """A new user of the source, with that many messages of the corpus in INBOX."""
-        if count not in self._templates:
-            self._templates[count] = f"template{count}"
-            self.deliver(self._templates[count], corpus(count))
+        template = self._templates.get((count, size))
+        if template is None:
+            template = self._templates[count, size] = self.user("template")
+            self.deliver(template, corpus(count, size=size))
         user = self.user("src")
         mail = self.source.directory / "mail"
-        subprocess.run(["cp", "-a", str(mail / self._templates[count]), str(mail / user)], check=True)
+        subprocess.run(["cp", "-a", str(mail / template), str(mail / user)], check=True)
         return user
 
     def user(self, prefix: str) -> str:
