@@ -29,24 +29,32 @@ def dynamodb(url: str, table: str) -> str:
 
 
 def configure(
-    directory: Path, port: int, user: str, routes: Iterable[Route], *, state: str = SQLITE, daemon: str = ""
+    directory: Path,
+    port: int,
+    user: str,
+    routes: Iterable[Route],
+    *,
+    state: str = SQLITE,
+    daemon: str = "",
+    ca_file: Path | None = None,
 ) -> Path:
-    """Write config.toml: plaintext and passwords, as for the peers. `daemon`: more lines of its section."""
+    """Write config.toml: passwords, as for the peers, and plaintext too, unless there is a `ca_file`.
+    `daemon`: more lines of its section."""
     lines = ["[daemon]", 'log_format = "json"', 'socket = "d.sock"', daemon, "[state]", state]
-    lines += ["[outlook]", f'email = "{user}@example.com"', *_server(port, user)]
+    lines += ["[outlook]", f'email = "{user}@example.com"', *_server(port, user, ca_file)]
     for route in routes:
         lines += ["[[routes]]", f'gmail = "{route.user}@example.com"', f'folder = "{route.folder}"']
-        lines += [f'start = "{route.start}"', *_server(route.port, route.user)]
+        lines += [f'start = "{route.start}"', *_server(route.port, route.user, ca_file)]
     path = directory / "config.toml"
     path.write_text("\n".join(lines) + "\n")
     return path
 
 
-def _server(port: int, user: str) -> list[str]:
+def _server(port: int, user: str, ca_file: Path | None) -> list[str]:
     return [
         'host = "127.0.0.1"',
         f"port = {port}",
-        "tls = false",
+        f'ca_file = "{ca_file}"' if ca_file else "tls = false",
         'auth = "password"',
         f'username = "{user}"',
         'password = "pw"',
