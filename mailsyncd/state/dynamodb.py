@@ -16,6 +16,7 @@ from mailsyncd.model import Counts, Event, Failure, Lease, Member, Record, Statu
 from mailsyncd.ports import Clock, Refused
 from mailsyncd.state import dynamo_table, items, rules
 from mailsyncd.state.dynamo_client import ABSENT, Condition, DynamoClient, Write, absent_or, equal
+from mailsyncd.state.dynamo_group import DynamoGroup
 from mailsyncd.state.items import Item
 
 ABSENT_OR_FAILED = absent_or(equal(status=Status.FAILED.value))
@@ -37,6 +38,7 @@ class DynamoStore:
         self._client = DynamoClient(
             table, region=region, endpoint_url=endpoint_url, clock=clock, timeout=request_timeout
         )
+        self._group = DynamoGroup(self._client)
         self.requests: Counter[str] = self._client.requests
 
     # --------------------------------------------------------------------- life
@@ -46,6 +48,7 @@ class DynamoStore:
         await self._client.get("GATE", "GATE")
 
     async def close(self) -> None:
+        await self._group.close()
         await self._client.close()
 
     async def init_table(self, *, point_in_time_recovery: bool, deletion_protection: bool) -> list[str]:
@@ -78,15 +81,15 @@ class DynamoStore:
         write = _record_write(route, record, ABSENT_OR_FAILED)
         if record.gm_msgid is not None:
             return await self._claim_message(route, record, write)
-        there = await self._client.put(write)
-        return None if there is None else self._verdict(there, record)
+        refused = await self._group.write(write)
+        return None if refused is None else self._verdict(refused[0], record)
 
     async def _claim_message(self, route: str, record: Record, write: Write) -> Refused | None:
         """The record, and the pointer that says which UID stands for its message: both or neither."""
         key, pointer = items.message_key(record.gm_msgid or ""), items.pointer_item(record)
         condition = absent_or(equal(uidvalidity=record.uidvalidity, uid=record.uid))
         for _ in range(REPOINTINGS):
-            refused = await self._client.transact([write, Write(route, key, pointer, condition)])
+            refused = await self._group.write(write, Write(route, key, pointer, condition))
             if refused is None:
                 return None
             there, standing = refused
@@ -110,7 +113,7 @@ class DynamoStore:
         found = items.record_of(item)
         return None if found.status is Status.FAILED else found
 
-    def _verdict(self, there: Item, record: Record) -> Refused | None:
+    def _verdict(self, there: Item | None, record: Record) -> Refused | None:
         """What a claim found in its way; our own earlier write is no refusal."""
         if not there:
             raise self._untold()
@@ -134,10 +137,11 @@ class DynamoStore:
 
     async def _replace(self, route: str, new: Record, condition: Condition) -> bool:
         """Put the record if the condition holds; where it stands already, it is done."""
-        there = await self._client.put(_record_write(route, new, condition))
-        if not there:
-            return there is None
-        return rules.is_written(items.record_of(there), new)
+        refused = await self._group.write(_record_write(route, new, condition))
+        if refused is None:
+            return True
+        (there,) = refused
+        return bool(there) and rules.is_written(items.record_of(there or {}), new)
 
     async def fail(self, route: str, failure: Failure, claimed: Record | None) -> None:
         key = items.failure_key(failure.uidvalidity, failure.uid)
