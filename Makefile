@@ -27,7 +27,7 @@ demo: venv  ## the main job on embedded servers, before your eyes
 	@$(RUN) -m mailsyncd demo
 
 test: venv  ## all tests that this machine can run
-	$(RUN) -m pytest -n 2 --dist loadgroup -m "not live and not slow and not bench"
+	$(RUN) -m pytest -n 2 --dist loadgroup -m "not live and not slow"
 
 real: venv  ## only the tests against real servers (Dovecot, DynamoDB Local)
 	$(RUN) -m pytest -m real
@@ -42,8 +42,8 @@ types: venv  ## mypy --strict
 
 check: lint types  ## lint, layout and types
 
-bench: venv  ## the benchmarks, against a real Dovecot
-	$(RUN) -m pytest tests/bench -m bench --override-ini python_files='*.py' -s
+bench: venv  ## the benchmarks beside mbsync and imapfilter, into docs/benchmarks.md; BENCH=push does one part
+	cd tests && ../$(RUN) -m bench $(BENCH)
 
 faults: venv  ## every fault against the real daemon, a table at the end; CASE=id SEED=n plays one again
 	cd tests && ../$(RUN) -m faults.campaign $(if $(CASE),--case '$(CASE)') --seed $(or $(SEED),1)

@@ -1,13 +1,26 @@
 """The benchmarks: one file a job, each also run alone: `python -m bench.backlog --help`, from tests/.
 
-What the jobs share:  corpus   the seeded mail
+The jobs:             backlog  the peers on 2,000 messages that wait
+                      later    the peers on a mailbox that they know, of 2,000 messages or 100,000
+                      push     one new message, how soon
+                      routes   1 to 1,000 routes that wait for mail
+                      sizes    the peers on one message, of 1 KB to 145 MB
+                      state    requests and units of DynamoDB
+
+What they share:      corpus   the seeded mail
                       servers  two Dovecots on tmpfs, mailboxes made by copying a template
+                      sims     simulated servers in this process, and the daemon as a child
                       engine   a DynamoDB of our own
+                      meter    a proxy in front of it that adds up the bill
                       line     a TCP line with a round-trip time, its own process
                       child    a process, and what it took of time, CPU and memory
                       daemon   mailsyncd's configuration and command line
                       peers    the same for mbsync and imapfilter, and for
                       raw      the limit: FETCH into APPEND, without state
-                      results  docs/benchmarks/results.json
-                      report   from there to docs/benchmarks.md and its plots
+
+What comes of them:   results  docs/benchmarks/results.json
+                      targets  what was aimed at, beside it
+                      report   docs/benchmarks.md, of
+                      sections one for each job, with pictures by
+                      plot     SVG, and PNG where rsvg-convert is installed
 """

@@ -14,7 +14,8 @@ from bench.results import Row, save
 from bench.servers import Servers, servers
 
 NEW = 10
-KNOWN = 2000
+KNOWN = "2000"
+KEEPERS = [name for name in PEERS if name not in STATELESS]
 
 
 def later(peers: Sequence[str], rtts: Sequence[float], known: int, size: int | None, reps: int) -> list[Row]:
@@ -66,16 +67,18 @@ def _line(row: Row) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="bench.later", description=__doc__)
-    peers = [name for name in PEERS if name not in STATELESS]
     parser.add_argument("--rtt", default="0,40", help="milliseconds, with commas (%(default)s)")
-    parser.add_argument("--only", default=",".join(peers), help="of these copiers (%(default)s)")
-    parser.add_argument("--known", type=int, default=KNOWN, help="messages copied before (%(default)s)")
+    parser.add_argument("--only", default=",".join(KEEPERS), help="of these copiers (%(default)s)")
+    parser.add_argument("--known", default=KNOWN, help="messages copied before, with commas (%(default)s)")
     parser.add_argument("--size", type=int, help="bytes of each; as of a real mailbox, if not given")
     parser.add_argument("--reps", type=int, default=3, help="the quickest counts (%(default)s)")
     parser.add_argument("--save", metavar="JOB", help="for docs/benchmarks.md: later, or known")
     given = parser.parse_args(arguments)
     rtts = [float(rtt) for rtt in given.rtt.split(",")]
-    rows = later(installed(given.only.split(",")), rtts, given.known, given.size, given.reps)
+    peers = installed(given.only.split(","))
+    rows: list[Row] = []
+    for known in map(int, given.known.split(",")):
+        rows += later(peers, rtts, known, given.size, given.reps)
     if given.save:
         save(given.save, rows)
 

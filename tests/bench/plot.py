@@ -146,6 +146,8 @@ def _linear(values: Sequence[float], begin: float, end: float) -> tuple[Scale, l
 
 def figure(value: float) -> str:
     """Three digits that mean something."""
+    if value >= 1e6:
+        return f"{value / 1e6:,.3g} million"
     if value == 0 or abs(value) >= 100:
         return f"{value:,.0f}"
     digits = max(0, 2 - math.floor(math.log10(abs(value))))

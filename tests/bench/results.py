@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from mailsyncd import __version__
 
-FILE = Path(__file__).parents[2] / "docs" / "benchmarks" / "results.json"
+DIRECTORY = Path(__file__).parents[2] / "docs" / "benchmarks"
+FILE = DIRECTORY / "results.json"
 
 Row = dict[str, Any]
 
@@ -22,25 +24,37 @@ def machine() -> dict[str, int]:
     return {"cores": os.cpu_count() or 1, "memory_gib": round(memory / 2**30)}
 
 
-def load() -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Results:
     """Job -> {"when", "version", "machine", "rows"}."""
-    return json.loads(FILE.read_text()) if FILE.exists() else {}
+
+    jobs: dict[str, Any]
+
+    @classmethod
+    def load(cls) -> Results:
+        return cls(json.loads(FILE.read_text()) if FILE.exists() else {})
+
+    def rows(self, job: str, **where: object) -> list[Row]:
+        """Those that fit. Raises LookupError if there is none."""
+        rows: list[Row] = self.jobs.get(job, {}).get("rows", [])
+        fit = [row for row in rows if all(row.get(name) == value for name, value in where.items())]
+        if not fit:
+            raise LookupError(f"{job}: nothing measured with {where}")
+        return fit
+
+    def best(self, job: str, key: str = "seconds", **where: object) -> Row:
+        """The quickest of the repetitions: what else the machine did only ever slows one down."""
+        return min(self.rows(job, **where), key=lambda row: row[key])
 
 
 def save(job: str, rows: Sequence[Row]) -> None:
     """Put these in the place of what the job measured before: figures that are compared come from one run."""
-    results = load()
-    results[job] = {
+    jobs = Results.load().jobs
+    jobs[job] = {
         "when": datetime.now(UTC).date().isoformat(),
         "version": __version__,
         "machine": machine(),
         "rows": list(rows),
     }
-    FILE.parent.mkdir(exist_ok=True)
-    FILE.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
-
-
-def best(rows: Sequence[Row], key: str = "seconds", **where: object) -> Row | None:
-    """The quickest of the repetitions that fit: what else the machine did only ever slows one down."""
-    fit = [row for row in rows if all(row.get(name) == value for name, value in where.items())]
-    return min(fit, key=lambda row: row[key]) if fit else None
+    DIRECTORY.mkdir(exist_ok=True)
+    FILE.write_text(json.dumps(jobs, indent=1, sort_keys=True) + "\n")

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 from bench import daemon
 from bench.child import measure
-from bench.engine import engine
+from bench.engine import available, engine
 from bench.meter import READS, Bill, Meter
 from bench.push import OLD, mail
 from bench.results import Row, save
@@ -83,6 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--idle", type=float, default=IDLE, help="seconds (%(default)s)")
     parser.add_argument("--save", action="store_true", help="for docs/benchmarks.md")
     given = parser.parse_args(arguments)
+    if not available():
+        return
     with _metered() as meter, TemporaryDirectory(prefix="mb-") as temporary:
         rows = asyncio.run(state(meter, Path(temporary), given.single, given.backlog, given.idle))
     for row in rows:

@@ -1,0 +1,262 @@
+"""The sections of docs/benchmarks.md, each with its table and pictures, from the results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+
+from bench.plot import OTHERS, OURS, Series, bars, curves, write
+from bench.results import DIRECTORY, Results, Row
+from bench.targets import rate
+
+COPIERS = (
+    ("raw copier", OTHERS[0], {"peer": "raw"}),
+    ("mbsync", OTHERS[1], {"peer": "mbsync"}),
+    ("mailsyncd, SQLite", OURS[0], {"peer": "mailsyncd", "state": "sqlite"}),
+    ("mailsyncd, DynamoDB", OURS[1], {"peer": "mailsyncd", "state": "dynamodb"}),
+    ("imapfilter", OTHERS[2], {"peer": "imapfilter"}),
+)
+PEERS = {"raw": OTHERS[0], "mbsync": OTHERS[1], "mailsyncd": OURS[0], "imapfilter": OTHERS[2]}
+MONTHS = (1_000, 100_000, 10_000_000)
+WRITE_PRICE, READ_PRICE = 0.625, 0.125  # dollars for a million units, on demand, us-east-1, November 2024
+MINUTES_A_MONTH = 60 * 24 * 30
+
+BACKLOG = """## A backlog
+
+2,000 messages, 140 MB: the median is 13.7 KB, 23 have 1 to 5 MB, one 25 MB. Time is from the start of the
+program to its end. "Exact" means that every message is there once with its bytes and its INTERNALDATE;
+mbsync adds a header to each, and imapfilter flags the source. imapfilter needs a round trip and more for
+every message, and is measured without a delay only.
+"""
+
+LATER = """## A later run
+
+The same mailbox again, at 40 ms to each server, with nothing new and with ten new messages. mailsyncd does
+this only for `run-once`: the daemon keeps its connections.
+"""
+
+PUSH = """## New mail
+
+From EXISTS to the OK of APPEND, as the daemon sees it, which is also from INTERNALDATE to visible at the
+destination: the simulated source tells at the moment of delivery. New messages of 12 KB come at random,
+{rates} a second. "Old mail" is a backlog on another route, of which 20,000 messages and more are left at the
+end.
+Dovecot would add half a second of its own, for which it holds each notification back.
+"""
+
+ROUTES = """## Many routes
+
+One daemon, TLS to simulated servers, one message in each INBOX at the start.
+"""
+
+KNOWN = """## Many known messages
+
+A later run over so many messages of 1 KB, all of them copied before, nothing new.
+"""
+
+SIZES = """## Large messages
+
+One message. 145 MB is about what mailsyncd takes without being told to take more. Less than 14 MiB can't be
+told: so large is the program that starts and measures the copiers.
+"""
+
+STATE = """## What DynamoDB is asked
+
+Requests and units, counted between the daemon and the engine. A write in a transaction counts twice, as it is
+billed.
+"""
+
+
+def table_of(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|"]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)]) + "\n"
+
+
+def _picture(name: str, what: str, svg: str) -> str:
+    write(DIRECTORY / f"{name}.svg", svg)
+    return f"![{what}](benchmarks/{name}.svg)\n"
+
+
+def _found(results: Results, job: str, key: str = "seconds", **where: object) -> Row | None:
+    with suppress(LookupError):
+        return results.best(job, key, **where)
+    return None
+
+
+def _distinct(rows: Iterable[Row], key: str) -> list[float]:
+    return sorted({row[key] for row in rows})
+
+
+def _backlog(results: Results) -> str:
+    rtts = _distinct(results.rows("backlog"), "rtt_ms")
+    raws = {rtt: _found(results, "backlog", peer="raw", rtt_ms=rtt) for rtt in rtts}
+    peers = {rtt: _found(results, "backlog", peer="mbsync", rtt_ms=rtt) for rtt in rtts}
+    table, rates = [], {name: [] for name, _, _ in COPIERS}
+    for rtt in rtts:
+        for name, _, where in COPIERS:
+            row = _found(results, "backlog", rtt_ms=rtt, **where)
+            rates[name].append(rate(row) if row else None)
+            if row:
+                ratios = [f"{rate(row) / rate(one):.2f}" if one else "" for one in (peers[rtt], raws[rtt])]
+                table.append(
+                    (
+                        f"{name}, {rtt:.0f} ms",
+                        f"{row['seconds']:.2f}",
+                        f"{rate(row):,.0f}",
+                        f"{row['bytes'] / row['seconds'] / 1e6:.1f}",
+                        *ratios,
+                        f"{1000 * row['cpu_s'] / row['messages']:.2f}",
+                        f"{row['peak_mb']:.0f}",
+                        row["copies"],
+                    )
+                )
+    head = ("copier", "s", "messages/s", "MB/s", "x mbsync", "x raw", "CPU ms each", "MiB at most", "copies")
+    series = [Series(name, colour, rates[name]) for name, colour, _ in COPIERS if any(rates[name])]
+    groups = [f"{rtt:.0f} ms" for rtt in rtts]
+    picture = bars("A backlog of 2,000 messages: messages a second, by round-trip time", "/s", groups, series)
+    return BACKLOG + "\n" + _picture("backlog", "messages a second", picture) + "\n" + table_of(head, table)
+
+
+def _later(results: Results) -> str:
+    table = []
+    for peer in PEERS:
+        for new in _distinct(results.rows("later"), "new"):
+            if row := _found(results, "later", peer=peer, rtt_ms=40, new=new):
+                trips = " + ".join(map(str, row["round_trips"]))
+                table.append((peer, f"{new}", f"{row['seconds']:.2f}", trips, f"{row['cpu_s']:.2f}"))
+    return LATER + "\n" + table_of(("copier", "new", "s", "round trips", "CPU s"), table)
+
+
+def _push(results: Results) -> str:
+    rows, pictures = results.rows("push"), []
+    table = [
+        (
+            _case(row),
+            f"{row['rtt_ms']:.0f}",
+            *(f"{row[key]:,.1f}" for key in ("p50_ms", "p99_ms", "max_ms")),
+            f"{row['messages']:,}",
+            f"{row['backlog_rate']:,}/s" if row["backlog"] else "",
+        )
+        for row in rows
+    ]
+    for rtt in _distinct(rows, "rtt_ms"):
+        series = [
+            Series(_case(row), colour, points=[(ms, at + 1) for at, ms in enumerate(row["quantiles_ms"])])
+            for row, colour in zip([row for row in rows if row["rtt_ms"] == rtt], OURS, strict=False)
+        ]
+        title = f"New mail at {rtt:.0f} ms: how much of it is there after how long"
+        svg = curves(title, "milliseconds from EXISTS to the OK of APPEND", "%", series, dots=False)
+        pictures.append(_picture(f"push-{rtt:.0f}", title, svg))
+    head = ("routes", "round trip ms", "p50 ms", "p99 ms", "max ms", "messages", "backlog meanwhile")
+    rates = " or ".join(f"{one:.0f}" for one in _distinct(rows, "rate"))
+    return "\n".join((PUSH.format(rates=rates), *pictures, table_of(head, table)))
+
+
+def _case(row: Row) -> str:
+    return f"{row['routes']} route{'s' * (row['routes'] > 1)}{', and old mail' * row['backlog']}"
+
+
+def _routes(results: Results) -> str:
+    rows = results.rows("routes")
+    table = [
+        (
+            f"{row['routes']:,}",
+            *(f"{row[key]:.1f}" for key in ("idle_mb", "peak_mb")),
+            f"{100 * row['cpu_idle']:.2f}",
+            *(f"{row[key]:.1f}" for key in ("watching_s", "copied_s", "cpu_start_s")),
+        )
+        for row in rows
+    ]
+    points = [(row["routes"], row["idle_mb"]) for row in rows]
+    svg = curves(
+        "Memory of an idle daemon", "routes", "MiB", [Series("mailsyncd, TLS", OURS[0], points=points)]
+    )
+    head = ("routes", "MiB idle", "MiB at most", "CPU % idle", "s until all watch", "s until copied", "CPU s")
+    return "\n".join((ROUTES, _picture("routes", "memory by routes", svg), table_of(head, table)))
+
+
+def _curves(
+    results: Results, job: str, x: str, y: str, x_name: str, y_name: str, title: str, **where: object
+) -> str:
+    """The same measurement of several copiers."""
+    series = []
+    for peer, colour in PEERS.items():
+        rows = [
+            _found(results, job, y, peer=peer, **{x: at}, **where) for at in _distinct(results.rows(job), x)
+        ]
+        if points := [(row[x], row[y]) for row in rows if row]:
+            series.append(Series(peer, colour, points=points))
+    return _picture(job, title, curves(title, x_name, y_name, series))
+
+
+def _known(results: Results) -> str:
+    table = [
+        (
+            row["peer"],
+            f"{row['known']:,}",
+            f"{row['rtt_ms']:.0f}",
+            f"{row['seconds']:.2f}",
+            " + ".join(map(str, row["round_trips"])),
+            f"{row['received']:,}",
+            f"{row['cpu_s']:.2f}",
+            f"{row['peak_mb']:.0f}",
+        )
+        for row in results.rows("known", new=0)
+    ]
+    title = "A later run with nothing new, at 0 ms"
+    plot = _curves(
+        results, "known", "known", "seconds", "messages known", "seconds", title, new=0, rtt_ms=0.0
+    )
+    head = ("copier", "known", "round trip ms", "s", "round trips", "bytes read", "CPU s", "MiB at most")
+    return "\n".join((KNOWN, plot, table_of(head, table)))
+
+
+def _sizes(results: Results) -> str:
+    peers = list(dict.fromkeys(row["peer"] for row in results.rows("sizes")))
+    table = []
+    for size in _distinct(results.rows("sizes"), "size"):
+        found = [_found(results, "sizes", "peak_mb", peer=peer, size=size) for peer in peers]
+        table.append((f"{size:,.0f}", *(f"{row['peak_mb']:.0f}" if row else "" for row in found)))
+    title = "Memory at most, by the size of the message"
+    plot = _curves(results, "sizes", "size", "peak_mb", "bytes", "MiB", title)
+    return "\n".join((SIZES, plot, table_of(("bytes", *(f"{peer}, MiB" for peer in peers)), table)))
+
+
+def _state(results: Results) -> str:
+    rows = results.rows("state")
+    table = []
+    for row in rows:
+        per = row["messages"] or row["minutes"]
+        what = f"{row['case']}, a {'message' if row['messages'] else 'minute'}"
+        table.append((what, *(f"{row[key] / per:.2f}" for key in ("requests", "written", "read"))))
+    head = ("", "requests", "write units", "read units")
+    alone, idle = (
+        results.best("state", "written", case="alone"),
+        results.best("state", "written", case="idle"),
+    )
+    idling = _price(idle) / idle["minutes"] * MINUTES_A_MONTH
+    prices = [
+        (f"{count:,}", f"{idling:.2f}", f"{_price(alone) / alone['messages'] * count:,.2f}")
+        for count in MONTHS
+    ]
+    said = (
+        f"\nAt {WRITE_PRICE} and {READ_PRICE} dollars for a million write and read units (on demand,"
+        " us-east-1, November 2024), a month of one destination, if every message comes alone:\n"
+    )
+    priced = table_of(("messages a month", "dollars for being there", "dollars for the messages"), prices)
+    return "\n".join((STATE, table_of(head, table), said, priced))
+
+
+def _price(row: Row) -> float:
+    return float(row["written"] * WRITE_PRICE + row["read"] * READ_PRICE) / 1e6
+
+
+SECTIONS: dict[str, Callable[[Results], str]] = {
+    "backlog": _backlog,
+    "later": _later,
+    "push": _push,
+    "routes": _routes,
+    "known": _known,
+    "sizes": _sizes,
+    "state": _state,
+}
