@@ -211,9 +211,9 @@ class StateStore(Protocol):
         """All records of that UIDVALIDITY above UID `after`, by UID. Expired ones that are still
         there count (I7)."""
 
-    async def delivered(self, route: str, dest_uidvalidity: int, from_uid: int) -> list[Record]:
-        """DONE records whose copy has that UIDVALIDITY and a UID at or above `from_uid`, or an
-        unknown UID: the messages that a tail match must leave to their owners."""
+    async def delivered(self, route: str, dest_uidvalidity: int | None, from_uid: int) -> list[Record]:
+        """DONE records whose copy has that UIDVALIDITY (None: whichever) and a UID at or above
+        `from_uid`, or an unknown UID: the messages that a tail match must leave to their owners."""
 
     async def pending(self, route: str) -> list[Record]:
         """Every PENDING record, of whatever UIDVALIDITY."""

@@ -20,6 +20,7 @@ import structlog
 from mailsyncd.errors import MessageRejected, RouteBlocked
 from mailsyncd.flow.gate import Gate
 from mailsyncd.model import (
+    Appended,
     Claimant,
     Lane,
     Listing,
@@ -45,21 +46,22 @@ Key = tuple[str, int, int]  # MessageRef.key
 @dataclass(frozen=True, slots=True)
 class Doubt:
     """A PENDING record to look for. Not found, it may be appended again from `settled_mono` on, or
-    is set aside for its last `refusal`."""
+    is set aside for its last `refusal`. One that was `appended` need not be looked for: it is only
+    not known whether the state store has it as DONE."""
 
     ref: MessageRef
     record: Record
     settled_mono: float
     refusal: MessageRejected | None = None
+    appended: Appended | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a look made of a doubt: the copy's UID, or None if it may be appended again."""
+    """What a look made of a doubt: the copy's numbers, or None if it may be appended again."""
 
     doubt: Doubt
-    uidvalidity: int
-    found: int | None
+    found: Appended | None
 
 
 class Recovery:
@@ -93,6 +95,12 @@ class Recovery:
         answered with a refusal: for that one a single look is enough."""
         wait = self._settle_window if settle else 0.0
         self._doubts.append(Doubt(ref, record, self._clock.monotonic() + wait, refusal))
+        self._fresh = True
+
+    def unfinished(self, ref: MessageRef, record: Record, appended: Appended) -> None:
+        """Add one whose DONE was cut short. Its copy must not be looked for, nor the message appended
+        again: where DONE came through, the copy is taken for another's."""
+        self._doubts.append(Doubt(ref, record, self._clock.monotonic(), appended=appended))
         self._fresh = True
 
     async def inherit(self, route: Route, epoch: int, elsewhere: Collection[Key]) -> None:
@@ -133,6 +141,9 @@ class Recovery:
 
     async def look(self, session: SinkSession) -> list[Verdict]:
         """Inspect the tail of every folder that holds doubts. Nothing may be in flight."""
+        if heard := [one for one in self._doubts if one.appended is not None]:
+            self._doubts = [one for one in self._doubts if one.appended is None]
+            return [Verdict(one, one.appended) for one in heard]  # the others come when these are DONE
         verdicts: list[Verdict] = []
         self._fresh = False
         self._looked_mono = self._clock.monotonic()
@@ -163,10 +174,10 @@ class Recovery:
             with structlog.contextvars.bound_contextvars(route=one.ref.route.name):
                 if found is not None:
                     log.info("recovery.found", uid=one.ref.uid, dest_uid=found)
-                    verdicts.append(Verdict(one, mailbox.uidvalidity, found))
+                    verdicts.append(Verdict(one, Appended(mailbox.uidvalidity, found)))
                 elif began >= one.settled_mono:
                     log.info("recovery.cleared", uid=one.ref.uid)
-                    verdicts.append(Verdict(one, mailbox.uidvalidity, None))
+                    verdicts.append(Verdict(one, None))
                 else:
                     reached(Step.SETTLING)
                     wait = round(one.settled_mono - began, 1)
@@ -182,28 +193,34 @@ class Recovery:
             return []
         first = min(seen.uid for seen in tail)
         # Where the folder was renumbered since a claim, the whole of it was looked at, and older copies
-        # are in the tail under new numbers.
-        before = {one.dest_uidvalidity for one in records if one.dest_uidvalidity} - {mailbox.uidvalidity}
+        # are in the tail under new numbers, from however many numberings ago.
+        renumbered = any(one.dest_uidvalidity != mailbox.uidvalidity for one in records)
+        place = (None, 0) if renumbered else (mailbox.uidvalidity, first)
         owned: list[Record] = []
         for route in self._routes:
             if route.folder == folder:
-                owned += await self._delivered(route.key, mailbox.uidvalidity, first)
-                for old in before:
-                    renumbered = await self._delivered(route.key, old, 0)
-                    owned += [replace(one, dest_uid=None, dest_uidnext=None) for one in renumbered]
+                owned += await self._delivered(route.key, *place)
+        owned = [_owner_as_of(one, mailbox) for one in owned]
         done = [record for record in owned if record.status is Status.DONE]
         if mailbox.uidnext and any((record.dest_uid or 0) >= mailbox.uidnext for record in done):
             # Made anew under the same UIDVALIDITY: UIDs of before mean other messages now.
             return [replace(record, dest_uid=None) for record in done]
         return done
 
-    async def _delivered(self, route: str, uidvalidity: int, first: int) -> list[Record]:
+    async def _delivered(self, route: str, uidvalidity: int | None, first: int) -> list[Record]:
         return await self._gate.call(lambda: self._store.delivered(route, uidvalidity, first))
 
 
 def _tail_start(doubts: Sequence[Doubt], mailbox: Mailbox) -> int:
     """The lowest UIDNEXT of the records; the whole folder if it is not the one that it was."""
     return min(_as_of(one.record, mailbox).dest_uidnext or 1 for one in doubts)
+
+
+def _owner_as_of(record: Record, mailbox: Mailbox) -> Record:
+    """The numbers of a copy mean nothing under another UIDVALIDITY."""
+    if record.dest_uidvalidity == mailbox.uidvalidity:
+        return record
+    return replace(record, dest_uid=None, dest_uidnext=None)
 
 
 def _as_of(record: Record, mailbox: Mailbox) -> Record:

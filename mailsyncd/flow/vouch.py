@@ -138,13 +138,13 @@ async def witnesses(
 ) -> list[Record]:
     """The records of these routes that may account for the tail, those from before the folder was
     renumbered included. `marks` are the routes' watermarks."""
-    before = {mark.dest_uidvalidity for mark in marks if mark.dest_uidvalidity} - {uidvalidity}
+    # Noted under another number, or never: what was copied since the last note may have a third.
+    renumbered = any(mark.dest_uidvalidity != uidvalidity for mark in marks)
+    place = (None, 0) if renumbered else (uidvalidity, tail[0].uid)
     found: list[Record] = []
     for route in routes:
         found += await store.pending(route.key)
-        found += await store.delivered(route.key, uidvalidity, tail[0].uid)
-        for one in before:
-            found += await store.delivered(route.key, one, 0)
+        found += await store.delivered(route.key, *place)
     return found
 
 

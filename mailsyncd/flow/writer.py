@@ -123,6 +123,7 @@ class Writer:
 
     async def _copy(self, session: SinkSession, message: Message) -> None:
         record: Record | None = None
+        appended: Appended | None = None
         try:
             record = await self._claim(session, message)
             if record is not None and (there := self._there(message, record)) is not None:
@@ -135,13 +136,15 @@ class Writer:
             record = None
             await self._ledger.resolve(message.ref)
         except asyncio.CancelledError:
-            self._cut_short(message.ref, record)
+            self._cut_short(message.ref, record, appended)
             raise
         self._advance(message.ref)
 
-    def _cut_short(self, ref: MessageRef, record: Record | None) -> None:
+    def _cut_short(self, ref: MessageRef, record: Record | None, appended: Appended | None) -> None:
         """The connection is left while this was under way; the lease may well be kept."""
-        if record is not None:
+        if record is not None and appended is not None:
+            self._recovery.unfinished(ref, record, appended)
+        elif record is not None:
             self._recovery.doubt(ref, record, settle=True)
         else:  # claimed, finished, or neither: a claim will tell
             self._belt.queue.put_back([replace(ref, record=None)])
@@ -374,7 +377,7 @@ class Writer:
         ref, record = verdict.doubt.ref, verdict.doubt.record
         if verdict.found is not None:
             self._standstill.accepted(ref.key)
-            await self._finish(ref, record, Appended(verdict.uidvalidity, verdict.found))
+            await self._finish(ref, record, verdict.found)
             await self._ledger.resolve(ref)
             self._advance(ref)
         elif (refusal := verdict.doubt.refusal) is not None and not self._standstill.holds(ref.key):

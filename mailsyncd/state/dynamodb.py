@@ -157,8 +157,9 @@ class DynamoStore:
         start, end = items.uid_key(uidvalidity, after + 1), items.uid_prefix(uidvalidity) + "~"
         return [items.record_of(item) for item in await self._client.query(route, start, end)]
 
-    async def delivered(self, route: str, dest_uidvalidity: int, from_uid: int) -> list[Record]:
-        there = equal(status=Status.DONE.value, dest_uidvalidity=dest_uidvalidity)
+    async def delivered(self, route: str, dest_uidvalidity: int | None, from_uid: int) -> list[Record]:
+        place = {} if dest_uidvalidity is None else {"dest_uidvalidity": dest_uidvalidity}
+        there = equal(status=Status.DONE.value, **place)
         return rules.delivered(await self._all(route, there), dest_uidvalidity, from_uid)
 
     async def pending(self, route: str) -> list[Record]:

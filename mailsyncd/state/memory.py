@@ -69,7 +69,7 @@ class MemoryStore:
     async def records(self, route: str, uidvalidity: int, after: int = 0) -> list[Record]:
         return rules.records(self.table, route, uidvalidity, after)
 
-    async def delivered(self, route: str, dest_uidvalidity: int, from_uid: int) -> list[Record]:
+    async def delivered(self, route: str, dest_uidvalidity: int | None, from_uid: int) -> list[Record]:
         return rules.delivered(rules.all_records(self.table, route), dest_uidvalidity, from_uid)
 
     async def pending(self, route: str) -> list[Record]:

@@ -124,13 +124,13 @@ def all_records(table: Table, route: str) -> list[Record]:
     return [items.record_of(item) for item in table.query(route, "UID#", "UID#~")]
 
 
-def delivered(found: Iterable[Record], dest_uidvalidity: int, from_uid: int) -> list[Record]:
+def delivered(found: Iterable[Record], dest_uidvalidity: int | None, from_uid: int) -> list[Record]:
     return [
         record
         for record in found
         if record.status is Status.DONE
         and record.same_as is None
-        and record.dest_uidvalidity == dest_uidvalidity
+        and dest_uidvalidity in (None, record.dest_uidvalidity)
         and (record.dest_uid is None or record.dest_uid >= from_uid)
     ]
 

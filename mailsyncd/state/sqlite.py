@@ -202,7 +202,7 @@ class SqliteStore:
     async def records(self, route: str, uidvalidity: int, after: int = 0) -> list[Record]:
         return await self._do(lambda table: rules.records(table, route, uidvalidity, after))
 
-    async def delivered(self, route: str, dest_uidvalidity: int, from_uid: int) -> list[Record]:
+    async def delivered(self, route: str, dest_uidvalidity: int | None, from_uid: int) -> list[Record]:
         def work(table: _SqliteTable) -> list[Record]:
             found = table.select(DELIVERED, (route, from_uid)) + table.select(DELIVERED_SOMEWHERE, (route,))
             return rules.delivered(map(items.record_of, found), dest_uidvalidity, from_uid)

@@ -289,6 +289,7 @@ async def test_delivered_records_are_found_by_their_copies(store: StateStore) ->
     await store.claim(ROUTE, record(6))
     await store.finish(ROUTE, replace(done(record(7), None), same_as=(6, 1)))  # has no copy of its own
     assert [one.uid for one in sorted(await store.delivered(ROUTE, 3, 100), key=lambda r: r.uid)] == [2, 3, 5]
+    assert sorted(one.uid for one in await store.delivered(ROUTE, None, 100)) == [2, 3, 4, 5]
 
 
 async def test_a_failure_is_written_with_its_record_or_alone(store: StateStore) -> None:

@@ -9,7 +9,7 @@ from fakes import FakeMailbox, mail
 from harness import Bench, a_route, bench_of
 
 from mailsyncd.errors import ConnectionLost, DestinationFull, Sent
-from mailsyncd.model import Status
+from mailsyncd.model import Record, Status
 
 ROUTE, FOLDER = a_route(), "Gmail/ann"
 
@@ -168,3 +168,65 @@ async def test_an_append_that_outlasts_its_session_is_looked_for() -> None:
     assert sorted(outlook.bodies(FOLDER)) == [mail(1), mail(2)]
     records = await bench.store.records(ROUTE.key, 7)
     assert [one.status for one in records] == [Status.DONE, Status.DONE]
+
+
+async def test_a_doubt_leaves_alone_copies_from_before_the_folder_was_renumbered_twice() -> None:
+    bench = bench_of(ROUTE)
+    outlook, box = bench.outlook, bench.boxes[ROUTE]
+    box.deliver(mail(1))
+    async with bench.running():
+        await bench.clock.advance(3)
+        outlook.uidvalidity = 4
+        outlook.current.cut()  # type: ignore[union-attr]
+        await bench.clock.advance(3)
+        refusals = [DestinationFull("no room")]
+        outlook.before = lambda body: refusals.pop() if refusals else None
+        outlook.hold = asyncio.Event()
+        box.deliver(mail(1))
+        await bench.clock.advance(1)
+        outlook.uidvalidity = 5
+        outlook.hold.set()
+        await bench.clock.advance(300)
+    assert outlook.bodies(FOLDER) == [mail(1), mail(1)]
+
+
+async def test_copies_under_a_number_that_no_watermark_noted_are_not_taken_for_a_strangers() -> None:
+    """A daemon died before it stored a watermark, then the folder and the mailbox were numbered anew."""
+    bench = bench_of(ROUTE)
+    box = bench.boxes[ROUTE]
+    box.deliver(mail(1), gm_msgid="1")
+    async with bench.running() as task:
+        await bench.clock.advance(0.5)
+        assert bench.outlook.bodies(FOLDER) == [mail(1)]
+        await bench.die(task)
+    bench.outlook.uidvalidity = 4
+    box.uidvalidity, box.messages, box.uidnext = 8, {}, 1
+    box.deliver(mail(1), gm_msgid="1")
+    box.deliver(mail(2), gm_msgid="2")
+    again = Bench(bench.clock, bench.outlook, bench.boxes, bench.store, owner="two")
+    async with again.running():
+        await bench.clock.advance(400)
+    assert bench.outlook.bodies(FOLDER) == [mail(1), mail(2)]
+
+
+async def test_what_was_appended_is_not_appended_again_when_its_done_is_cut_short() -> None:
+    """The state store has the DONE, and is too slow to say so before the connection is left."""
+    bench = bench_of(ROUTE)
+    bench.destination._settings = type(bench.destination._settings)(90.0, 1e6, drain_timeout=0.0)
+    bench.boxes[ROUTE].deliver(mail(1))
+    finish, answered = bench.store.finish, asyncio.Event()
+
+    async def slow_finish(route: str, record: Record) -> bool:
+        finished = await finish(route, record)
+        await answered.wait()
+        return finished
+
+    bench.store.finish = slow_finish  # type: ignore[method-assign]
+    async with bench.running():
+        await bench.clock.advance(0.5)
+        bench.outlook.current.cut()  # type: ignore[union-attr]
+        await bench.clock.advance(0.5)
+        await asyncio.sleep(0.01)  # the one timer that is the event loop's
+        answered.set()
+        await bench.clock.advance(300)
+    assert bench.outlook.bodies(FOLDER) == [mail(1)]
