@@ -17,6 +17,7 @@ What they share:      corpus   the seeded mail
                       daemon   mailsyncd's configuration and command line
                       peers    the same for mbsync and imapfilter, and for
                       raw      the limit: FETCH into APPEND, without state
+                      raw_push the same for new mail
 
 What comes of them:   results  docs/benchmarks/results.json
                       targets  what was aimed at, beside it

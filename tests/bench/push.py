@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -15,11 +16,12 @@ from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from random import Random
+from signal import SIGTERM
 from statistics import quantiles
 from tempfile import TemporaryDirectory
 
 from bench.results import Row, save
-from bench.sims import Child, Sims, sims
+from bench.sims import DESTINATION, Child, Sims, sims
 from mailsyncd.sim.mailstore import StoredMessage
 
 SIZE = 12_000  # bytes of a new message
@@ -47,7 +49,7 @@ def mail(number: int) -> bytes:
     return head + b"It is told how long this line takes from here to there.\r\n" * (SIZE // 57)
 
 
-async def push(directory: Path, rtt: float, routes: int, backlog: bool, count: int) -> Row:
+async def push(directory: Path, peer: str, rtt: float, routes: int, backlog: bool, count: int) -> Row:
     """`count` messages at random moments, in turn to each route, none waiting for another."""
     rate = CALM if routes == 1 and rtt and not backlog else BUSY
     live = [f"live{number}" for number in range(routes)]
@@ -59,8 +61,9 @@ async def push(directory: Path, rtt: float, routes: int, backlog: bool, count: i
             at.store("old", OLD, BACKLOG + round(FASTEST * (count / rate + 10)))
         with ExitStack() as stack:
             at.configure(rtt, stack)
-            async with at.daemon() as child:
-                await child.until(lambda: child.events("route.connected") >= len(at.users), 120)
+            async with at.daemon() if peer == "mailsyncd" else at.running(raw(at), -SIGTERM) as child:
+                if peer == "mailsyncd":
+                    await child.until(lambda: child.events("route.connected") >= len(at.users), 120)
                 await child.until(lambda: not backlog or at.copies("old") > 200, 60)
                 await _warm(at, child, watch, live)
                 before, cpu, began = at.copies("old") if backlog else 0, child.cpu(), time.monotonic()
@@ -71,6 +74,7 @@ async def push(directory: Path, rtt: float, routes: int, backlog: bool, count: i
                 peak = child.memory("VmHWM")
     spread = quantiles([watch.took[number] for number in range(count)], n=100, method="inclusive")
     return {
+        "peer": peer,
         "rtt_ms": rtt,
         "routes": routes,
         "messages": count,
@@ -85,6 +89,13 @@ async def push(directory: Path, rtt: float, routes: int, backlog: bool, count: i
         "cpu": round(cpu / seconds, 3),
         "peak_mb": round(peak, 1),
     }
+
+
+def raw(at: Sims) -> list[str]:
+    """The limit; of one route."""
+    ports = ["--source-port", str(at.ports[0]), "--port", str(at.ports[1])]
+    users = ["--source-user", at.users[0], "--user", DESTINATION, "--folder", f"Gmail/{at.users[0]}"]
+    return [sys.executable, str(Path(__file__).with_name("raw_push.py")), *ports, *users]
 
 
 async def _warm(at: Sims, child: Child, watch: Stopwatch, live: Sequence[str]) -> None:
@@ -108,7 +119,7 @@ async def _deliver(at: Sims, watch: Stopwatch, live: Sequence[str], count: int, 
 def _line(row: Row) -> str:
     old = f"; backlog {row['backlog_rate']}/s, {row['backlog_left']:,} left" if row["backlog_left"] else ""
     return (
-        f"{row['rtt_ms']:3.0f} ms {row['routes']:4} routes{' and old mail' if old else '':13}"
+        f"{row['peer']:10} {row['rtt_ms']:3.0f} ms {row['routes']:4} routes{', old mail' if old else '':10}"
         f" p50 {row['p50_ms']:8.2f} ms, p99 {row['p99_ms']:8.2f}, max {row['max_ms']:8.2f}"
         f"  {row['cpu']:.2f} cores, {row['peak_mb']:.0f} MiB{old}"
     )
@@ -119,16 +130,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rtt", default="0,40", help="milliseconds, with commas (%(default)s)")
     parser.add_argument("--routes", default="1,100", help="numbers of routes (%(default)s)")
     parser.add_argument("--backlog", default="no,yes", help="with one on another route (%(default)s)")
+    parser.add_argument("--only", default="raw,mailsyncd", help="of these copiers (%(default)s)")
     parser.add_argument("--count", type=int, default=1000, help="messages (%(default)s)")
     parser.add_argument("--save", action="store_true", help="for docs/benchmarks.md")
     given = parser.parse_args(arguments)
     rows: list[Row] = []
-    for rtt, backlog, routes in product(
-        given.rtt.split(","), given.backlog.split(","), given.routes.split(",")
-    ):
+    cases = product(*(one.split(",") for one in (given.rtt, given.backlog, given.routes, given.only)))
+    for rtt, backlog, routes, peer in cases:
+        if peer == "raw" and (routes != "1" or backlog == "yes"):
+            continue
         with TemporaryDirectory(prefix="mb-") as temporary:
             case = float(rtt), int(routes), backlog == "yes", given.count
-            rows.append(asyncio.run(push(Path(temporary), *case)))
+            rows.append(asyncio.run(push(Path(temporary), peer, *case)))
         print(_line(rows[-1]), flush=True)
     if given.save:
         save("push", rows)

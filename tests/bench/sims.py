@@ -36,6 +36,7 @@ class Sims:
     outlook: OutlookServer
     users: Sequence[str]
     ca_file: Path | None = None
+    ports: tuple[int, int] = (0, 0)
 
     def copies(self, user: str) -> int:
         return len(self.outlook.messages(DESTINATION, f"Gmail/{user}"))
@@ -67,6 +68,7 @@ class Sims:
             source, destination = (
                 stack.enter_context(Line.to(port, rtt)).port for port in (source, destination)
             )
+        self.ports = source, destination
         routes = [daemon.Route(user, f"Gmail/{user}", source) for user in self.users]
         daemon.configure(
             self.directory,
@@ -81,10 +83,16 @@ class Sims:
     @asynccontextmanager
     async def daemon(self) -> AsyncIterator[Child]:
         """`mailsyncd run`, which must end in order."""
+        async with self.running(daemon.command("run")) as child:
+            yield child
+
+    @asynccontextmanager
+    async def running(self, command: Sequence[str], ends: int = 0) -> AsyncIterator[Child]:
+        """A program that ends with that status when asked to."""
         log = self.directory / "log"
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
-                *daemon.command("run"),
+                *command,
                 cwd=self.directory,
                 env=daemon.environment(self.directory),
                 stdout=output,
@@ -96,8 +104,8 @@ class Sims:
             process.terminate()
             async with asyncio.timeout(STOP_SECONDS):
                 status = await process.wait()
-            if status:
-                raise RuntimeError(f"the daemon ended with {status}: {log.read_text()[-2000:]}")
+            if status != ends:
+                raise RuntimeError(f"the program ended with {status}: {log.read_text()[-2000:]}")
         finally:
             if process.returncode is None:
                 process.kill()
@@ -135,7 +143,7 @@ class Child:
         async with asyncio.timeout(seconds):
             while not true():
                 if self.process.returncode is not None:
-                    raise RuntimeError("the daemon has ended")
+                    raise RuntimeError("the program has ended")
                 await asyncio.sleep(0.01)
 
 

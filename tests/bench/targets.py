@@ -54,7 +54,7 @@ def _ten_new(results: Results) -> Measured:
 
 
 def _push(results: Results, rtt: float, routes: int, *, backlog: bool = False) -> Row:
-    return results.best("push", "p50_ms", rtt_ms=rtt, routes=routes, backlog=backlog)
+    return results.best("push", "p50_ms", peer="mailsyncd", rtt_ms=rtt, routes=routes, backlog=backlog)
 
 
 def _push_here(results: Results) -> Measured:
