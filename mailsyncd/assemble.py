@@ -8,12 +8,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from random import Random
+from typing import TYPE_CHECKING
 
-import httpx
-
-from mailsyncd.auth.grant import token_client
-from mailsyncd.auth.keeper import FileTokenKeeper
-from mailsyncd.auth.tokens import RefreshingTokens
 from mailsyncd.config.values import (
     Backend,
     Configuration,
@@ -43,6 +39,11 @@ from mailsyncd.observe.clock import SystemClock
 from mailsyncd.observe.process import is_gone, owner
 from mailsyncd.ports import Clock, Sink, Source, StateStore
 from mailsyncd.state.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    import httpx
+
+    from mailsyncd.auth.tokens import RefreshingTokens
 
 GMAIL_HOSTS = ("imap.gmail.com", "imap.googlemail.com")
 GMAIL_BUDGET = 2_000_000_000  # bytes a day: four fifths of what is documented (A23, A25)
@@ -75,6 +76,10 @@ class Accounts:
         if account.kind is AuthKind.PASSWORD:
             return PasswordLogin(account.user, account.password or Secret(""))
         if account not in self._tokens:
+            # Here, because httpx takes time and memory that passwords have no use for.
+            from mailsyncd.auth.keeper import FileTokenKeeper
+            from mailsyncd.auth.tokens import RefreshingTokens
+
             self._tokens[account] = RefreshingTokens(
                 account,
                 FileTokenKeeper(self.keeper_directory),
@@ -86,6 +91,8 @@ class Accounts:
 
     def _client(self, ca_file: Path | None) -> httpx.AsyncClient:
         if ca_file not in self._clients:
+            from mailsyncd.auth.grant import token_client
+
             self._clients[ca_file] = token_client(ca_file)
             self.stack.push_async_callback(self._clients[ca_file].aclose)
         return self._clients[ca_file]

@@ -58,9 +58,12 @@ class Route:
     mark_seen: bool = False
     create_folder: bool = True
     dedupe: Dedupe = Dedupe.ROUTE
+    key: str = field(init=False, repr=False, compare=False)
 
-    @property
-    def key(self) -> str:
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", self._key())  # asked for many times a message
+
+    def _key(self) -> str:
         """The partition key of everything the state store knows about this route.
 
         INBOX is left out, as in the deployments before this one; any other mailbox has

@@ -12,6 +12,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta, timezone
+from functools import lru_cache
 from itertools import chain, islice
 from random import Random
 
@@ -79,6 +80,7 @@ _MONTHS = {
 _INTERNALDATE = re.compile(r"\s*(\d{1,2})-([A-Za-z]{3})-(\d{4}) (\d\d):(\d\d):(\d\d) ([+-])(\d\d)(\d\d)\s*$")
 
 
+@lru_cache(1024)  # a message's date is asked for more than once while it is under way
 def instant(internaldate: str) -> float | None:
     """The seconds since the epoch of an RFC 3501 date-time; None if it is not one."""
     m = _INTERNALDATE.match(internaldate)

@@ -77,6 +77,8 @@ def _flat(configuration: Configuration, origins: Mapping[str, str]) -> Iterator[
 def _values(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
     left_out = _NOT_IN_FILE.get(prefix.partition("[")[0], set())
     for one in fields(value):
+        if not one.init:  # follows from the others
+            continue
         inner = getattr(value, one.name)
         if one.name in _GROUPS and is_dataclass(inner):
             yield from _values(prefix, inner)

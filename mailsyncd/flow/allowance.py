@@ -54,6 +54,7 @@ class Allowance:
         self._clock = clock
         self._owner = owner
         self._day: _Day | None = None
+        self.expected = 0  # bytes of what is being read now
         self._fresh = 0  # bytes that are not yet in a day's books
         self._noting = asyncio.Lock()
         self._next_note = clock.monotonic()
@@ -75,8 +76,8 @@ class Allowance:
         return self._fresh + (day.ours + day.others if day and day.name == self._today() else 0)
 
     def spent(self) -> bool:
-        """Whether old mail has to wait for the next day."""
-        return 0 < self.budget <= self.used
+        """Whether old mail has to wait for the next day, or for what was asked for to come."""
+        return 0 < self.budget <= self.used + self.expected
 
     def is_old(self, listing: Listing | None) -> bool:
         """Whether a message counts as old mail though it was listed among few: it came before
@@ -133,7 +134,7 @@ class Allowance:
         if day.ours != day.noted:
             await self._write(day)
             await self._read(day)
-        if self.spent() and not day.told:
+        if 0 < self.budget <= self.used and not day.told:
             day.told = True
             log.warning("account.budget_spent", account=self._account, size=self.used, budget=self.budget)
 

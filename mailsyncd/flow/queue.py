@@ -27,18 +27,13 @@ class _Shelf:
     def __len__(self) -> int:
         return sum(map(len, self.lanes.values()))
 
-    def ready(self) -> bool:
-        """Whether something may be taken."""
-        return bool(self.lanes[Lane.LIVE] or (self.lanes[Lane.OLD] and not self.old_held))
-
-    def next_lane(self) -> deque[MessageRef]:
-        """The lane whose turn it is, or the other where that one is empty."""
-        if self.old_held:
-            return self.lanes[Lane.LIVE]
-        other = Lane.OLD if self.turn is Lane.LIVE else Lane.LIVE
-        lane = self.lanes[self.turn] or self.lanes[other]
-        self.turn = other
-        return lane
+    def lane(self, live_only: bool) -> deque[MessageRef]:
+        """The lane whose turn it is, or the other where that one is empty; empty if nothing may be
+        taken now."""
+        live, old = self.lanes[Lane.LIVE], self.lanes[Lane.OLD]
+        if live_only or self.old_held or not old:
+            return live
+        return live if live and self.turn is Lane.LIVE else old
 
 
 class RefQueue:
@@ -84,22 +79,23 @@ class RefQueue:
                 shelf.lanes[ref.lane].appendleft(ref)
                 shelf.filled.set()
 
-    async def take(self, route: str, *, count: int, size: int) -> list[MessageRef]:
+    async def take(self, route: str, *, count: int, size: int, live_only: bool = False) -> list[MessageRef]:
         """Wait for, and remove, references of one lane of a route.
 
         At most `count`, and at most `size` bytes unless the first alone is larger. Empty only
         when the queue is closed.
         """
         shelf = self._shelf(route)
-        while not shelf.ready() and not self._closed:
+        while not (lane := shelf.lane(live_only)) and not self._closed:
             shelf.filled.clear()
             await shelf.filled.wait()
-        lane, taken, total = shelf.next_lane(), list[MessageRef](), 0
+        taken, total = list[MessageRef](), 0
         while lane and len(taken) < count and (not taken or total + lane[0].listing.size <= size):
             ref = lane.popleft()
             self._keys.discard(ref.key)
             taken.append(ref)
             total += ref.listing.size
+        shelf.turn = Lane.OLD if lane is shelf.lanes[Lane.LIVE] else Lane.LIVE
         self._room.set()
         return taken
 

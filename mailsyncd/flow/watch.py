@@ -32,7 +32,7 @@ from mailsyncd.flow.preflight import Preflight
 from mailsyncd.flow.progress import Progress, Tally
 from mailsyncd.flow.pull import Puller
 from mailsyncd.flow.queue import RefQueue
-from mailsyncd.flow.read import read_ahead
+from mailsyncd.flow.read import Reader
 from mailsyncd.flow.ready import ReadyQueue
 from mailsyncd.flow.reconnect import RARE, Reconnects
 from mailsyncd.flow.sweep import SweepTimer
@@ -229,7 +229,7 @@ class Watch:
         await self.allowance.refresh()
         belt, key, preflight = self._belt, self.route.key, self._settings.preflight
         belt.queue.hold_old(key, self.allowance.spent())
-        await read_ahead(session, key, belt.queue, belt.ready, preflight, self.allowance)
+        await Reader(session, key, belt.queue, belt.ready, preflight, self.allowance).run()
 
     async def _mind_budget(self) -> None:
         """Old mail waits while the day's budget is spent. Never ends."""

@@ -3,7 +3,7 @@ then costs no round trip more. Only short ones: how long a message is, the listi
 
 from __future__ import annotations
 
-from mailsyncd.imap.fetches import fetched, number
+from mailsyncd.imap.fetches import number
 from mailsyncd.imap.responses import Response
 
 MOST = 8  # messages: more at once are a backlog, where a round trip counts for little
@@ -27,7 +27,7 @@ class EarlyBodies:
         return f"{first}:{first + MOST - 1}"
 
     def take(self, response: Response) -> None:
-        items = fetched(response)
+        items = response.items
         body, uid = items.get(b"BODY[]<0>"), number(items.get(b"UID"))
         if isinstance(body, bytes) and uid in self._asked and len(body) < WHOLE:
             self._bodies[uid] = body

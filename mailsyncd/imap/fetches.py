@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
-from mailsyncd.imap.responses import Response, Value, pairs, values
+from mailsyncd.imap.responses import Response, Value
 
 LONGEST_NUMBER = 20  # digits: 64 bits
 LONGEST_SET = 4_000  # characters of a UID set; command lines stay below 8 kB (B34)
@@ -30,12 +30,6 @@ def _ranges(uids: Sequence[int]) -> Iterator[str]:
             first = uid
         last = uid
     yield str(first) if first == last else f"{first}:{last}"
-
-
-def fetched(response: Response) -> dict[bytes, Value]:
-    """The items of an untagged FETCH; empty for what is not one. May raise HostileInput."""
-    found = values(response)
-    return pairs(found[3]) if len(found) >= 4 and isinstance(found[3], list) else {}
 
 
 def digits(value: Value) -> str | None:
@@ -65,7 +59,7 @@ class Gathered:
         self.by_uid: dict[int, dict[bytes, Value]] = {}
 
     def take(self, response: Response) -> None:
-        items = fetched(response)
+        items = response.items
         kept = {name: value for name, value in items.items() if name.partition(b" ")[0] in self._wanted}
         if kept and (uid := number(items.get(b"UID"))):
             self.by_uid.setdefault(uid, {}).update(kept)

@@ -16,7 +16,7 @@ from mailsyncd.errors import ConnectionLost, FailureKind, MessageRejected, Route
 from mailsyncd.imap import early
 from mailsyncd.imap.commands import MOST_KEPT, Argument, Command, Reply, Wish
 from mailsyncd.imap.faults import During, refusal
-from mailsyncd.imap.fetches import Gathered, digits, fetched, number, text, uid_sets
+from mailsyncd.imap.fetches import Gathered, digits, number, text, uid_sets
 from mailsyncd.imap.marks import MARKS, GatheredMarks
 from mailsyncd.imap.names import Naming
 from mailsyncd.imap.responses import Response, Status, Value, pairs, status_of, values
@@ -374,7 +374,7 @@ class _Bodies:
         self.arrived: asyncio.Queue[tuple[int, bytes] | None] = asyncio.Queue()
 
     def take(self, response: Response) -> None:
-        items = fetched(response)
+        items = response.items
         uid = number(items.get(b"UID"))
         body = next((value for name, value in items.items() if name.startswith(b"BODY[]")), b"")
         if uid not in self._missing or not any(name.startswith(b"BODY[]") for name in items):

@@ -21,7 +21,7 @@ class Profile:
 
     name: str
     literals: Literals = Literals.AUTO
-    window: int = 32
+    window: int = 128
     window_bytes: int = 16 * 1024 * 1024
     per_second: float | None = None
     max_message: int | None = None

@@ -248,8 +248,7 @@ class Connection(asyncio.Protocol):
     async def begin(
         self, name: str, *arguments: Argument, wish: Wish = NOTHING, timeout: float = COMMAND_TIMEOUT
     ) -> Command:
-        """Put a command on the wire, whole; returns when its last byte is with the transport, or
-        when the server has refused it before that."""
+        """Put a command on the wire, until its last byte is with the transport or it was refused."""
         self._check(name, arguments)
         async with self._sending:
             for one in arguments:
@@ -322,7 +321,8 @@ class Connection(asyncio.Protocol):
             tag, name, wish, self._loop.create_future(), COMMAND_TIMEOUT, now, self._pulse.received
         )
         self._commands[tag] = command
-        self._look()
+        if self._watch is None or command.overdue_at(self._pulse) < self._watch.when():
+            self._look()
         return command
 
     async def _write_command(self, command: Command, arguments: Sequence[Argument]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from io import BytesIO
 
 from mailsyncd.steps import Step, reached
@@ -29,7 +30,7 @@ class LiteralTooLarge(HostileInput):
     """A literal beyond the limit: perhaps no ill will, but a message of which the size was unknown."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Response:
     """One response: texts and literals in turn (`parts[1::2]` are literals), ends of line removed."""
 
@@ -42,6 +43,13 @@ class Response:
     @property
     def size(self) -> int:
         return sum(map(len, self.parts))
+
+    @cached_property
+    def items(self) -> dict[bytes, Value]:
+        """Those of an untagged FETCH; none for what is not one. Read once, however many commands in
+        flight look whether it is theirs. May raise HostileInput."""
+        found = values(self)
+        return pairs(found[3]) if len(found) >= 4 and isinstance(found[3], list) else {}
 
 
 class ResponseReader:
@@ -199,4 +207,5 @@ def status_of(line: bytes) -> Status:
 
 def printable(text: bytes, most: int = 200) -> str:
     """What a server said, fit for a log line."""
-    return "".join(c if c.isprintable() else "?" for c in text[: most * 4].decode("utf-8", "replace"))[:most]
+    said = text[: most * 4].decode("utf-8", "replace")[:most]
+    return said if said.isprintable() else "".join(c if c.isprintable() else "?" for c in said)

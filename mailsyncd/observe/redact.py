@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 
 HIDDEN = "***"
@@ -36,6 +37,11 @@ _SECRET_TEXT = re.compile(
 )
 
 
+@lru_cache(1024)
+def _is_secret(key: str) -> bool:
+    return _SECRET_KEY.search(key) is not None
+
+
 def text(value: str) -> str:
     """The same text with anything that looks like a secret replaced, cut to a bounded length."""
     cut = value if len(value) <= LONGEST_TEXT else value[:LONGEST_TEXT] + "..."
@@ -47,7 +53,7 @@ def value(given: object, *, key: str = "", depth: int = 0) -> Any:
     match given:
         case None | bool() | int() | float() if not isinstance(given, Enum):
             return given
-        case _ if _SECRET_KEY.search(key):
+        case _ if _is_secret(key):
             return HIDDEN
         case str() if not isinstance(given, Enum):
             return text(given)

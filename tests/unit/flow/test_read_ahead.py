@@ -1,0 +1,119 @@
+"""Bodies are read ahead in several commands at once, one of which is kept for new mail."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from random import Random
+
+from fakes import VirtualClock, mail
+from harness import a_route
+
+from mailsyncd.flow.allowance import Allowance
+from mailsyncd.flow.gate import Gate
+from mailsyncd.flow.preflight import Preflight
+from mailsyncd.flow.queue import RefQueue
+from mailsyncd.flow.read import BATCH_COUNT, READERS, Reader
+from mailsyncd.flow.ready import ReadyQueue
+from mailsyncd.model import Lane, Listing, Mailbox, MessageRef, Via
+from mailsyncd.state.memory import MemoryStore
+
+ROUTE = a_route()
+SIZE = len(mail(1))
+
+
+class SlowSource:
+    """Answers a read when told to."""
+
+    mailbox = Mailbox(7, 10_000, 9_999)
+
+    def __init__(self) -> None:
+        self.asked: list[Sequence[int]] = []
+        self.answer = asyncio.Event()
+
+    async def read(self, uids: Sequence[int]) -> AsyncIterator[tuple[int, bytes]]:
+        self.asked.append(uids)
+        await self.answer.wait()
+        for uid in uids:
+            yield uid, mail(uid)
+
+
+class Bench:
+    def __init__(self, memory: int = 1 << 24, budget: int = 0) -> None:
+        clock = VirtualClock()
+        store = MemoryStore()
+        self.source, self.queue, self.ready = SlowSource(), RefQueue(10_000), ReadyQueue(memory)
+        gate = Gate(store, clock, Random(1), grace=60.0)
+        self.allowance = Allowance("ann@gmail.example", budget, store, gate, clock, "one")
+        self.reader = Reader(
+            self.source,  # type: ignore[arg-type]
+            ROUTE.key,
+            self.queue,
+            self.ready,
+            Preflight(),
+            self.allowance,
+        )
+
+    async def queued(self, count: int, lane: Lane, first: int = 1) -> None:
+        for uid in range(first, first + count):
+            listing = Listing(uid, SIZE, "", None)
+            await self.queue.put(MessageRef(ROUTE, 7, listing, lane, Via.SWEEP, 0.0))
+
+
+async def settle() -> None:
+    for _ in range(200):
+        await asyncio.sleep(0)
+
+
+async def test_a_backlog_is_read_in_several_commands_at_once_and_in_order() -> None:
+    bench = Bench()
+    await bench.queued(10 * BATCH_COUNT, Lane.OLD)
+    running = asyncio.ensure_future(bench.reader.run())
+    await settle()
+    assert [min(uids) for uids in bench.source.asked] == [1 + n * BATCH_COUNT for n in range(READERS)]
+    bench.source.answer.set()
+    await settle()
+    assert sorted(ready.ref.uid for ready in bench.ready) == list(range(1, 10 * BATCH_COUNT + 1))
+    bench.queue.close()
+    await running
+
+
+async def test_new_mail_is_asked_for_while_all_other_commands_wait_for_old_mail() -> None:
+    bench = Bench()
+    await bench.queued(10 * BATCH_COUNT, Lane.OLD)
+    running = asyncio.ensure_future(bench.reader.run())
+    await settle()
+    await bench.queued(1, Lane.LIVE, first=5_000)
+    await settle()
+    assert list(bench.source.asked[-1]) == [5_000]
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert len(bench.queue) == 10 * BATCH_COUNT + 1, "what was not read has its place again"
+    assert bench.ready.used == 0
+
+
+async def test_new_mail_is_asked_for_while_old_mail_waits_for_memory() -> None:
+    bench = Bench(memory=2 * BATCH_COUNT * (SIZE + 2048))
+    await bench.queued(10 * BATCH_COUNT, Lane.OLD)
+    running = asyncio.ensure_future(bench.reader.run())
+    await settle()
+    assert len(bench.source.asked) == 1, "old mail may fill three quarters"
+    await bench.queued(1, Lane.LIVE, first=5_000)
+    await settle()
+    assert list(bench.source.asked[-1]) == [5_000]
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_what_is_being_read_counts_for_the_days_budget() -> None:
+    """Or each command in flight could go over it by a batch."""
+    bench = Bench(budget=BATCH_COUNT * SIZE)
+    await bench.queued(10 * BATCH_COUNT, Lane.OLD)
+    running = asyncio.ensure_future(bench.reader.run())
+    await settle()
+    assert len(bench.source.asked) == 1
+    bench.source.answer.set()
+    await settle()
+    assert len(bench.source.asked) == 1
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
