@@ -131,6 +131,15 @@ class Ledger:
         if watch := self._watches.get(ref.route.key):
             watch.tally.failed += 1
 
+    async def close(self, setback: Setback, claimed: Record | None) -> None:
+        """No failure of the message's: its number means nothing any more, and it is listed anew. Its
+        claim has to end, or it would be in the way of the new one."""
+        if claimed is not None:
+            now = self._belt.clock.now()
+            done = resolved(failed(setback, now, None, claimed), now, self._record_ttl)
+            await self._belt.gate.call(lambda: self._belt.store.fail(setback.ref.route.key, done, claimed))
+        log.info("message.listed_anew", uid=setback.ref.uid)
+
     async def resolve(self, ref: MessageRef) -> None:
         """What had failed is copied, or was copied before: its record is dealt with."""
         if (failure := self.before(ref)) is not None:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from mailsyncd.flow.progress import Progress
 from mailsyncd.flow.watch import Belt, Watch
 from mailsyncd.model import MessageRef, Record, Status
-from mailsyncd.policy import Twins
+from mailsyncd.policy import Twins, instant
 
 Key = tuple[str, int, int]  # MessageRef.key
 
@@ -37,6 +37,14 @@ class Renumbered:
         """Whether its UID means nothing any more."""
         progress = self._progress(ref)
         return progress is not None and progress.uidvalidity != ref.uidvalidity
+
+    def listed_anew(self, ref: MessageRef) -> bool:
+        """Whether its UID means nothing any more, and what is searched since then reaches back to it."""
+        progress = self._progress(ref)
+        if progress is None or not self.outdated(ref):
+            return False
+        since, came = progress.stored.since, instant(ref.listing.internaldate)
+        return since is None or came is None or came >= since
 
     def _progress(self, ref: MessageRef) -> Progress | None:
         watch = self._watches.get(ref.route.key)

@@ -360,7 +360,8 @@ class Writer:
 
     async def _set_aside(self, setback: Setback, claimed: Record | None) -> None:
         self._tenancy.require()
-        await self._ledger.set_aside(setback, claimed)
+        write = self._ledger.close if self._renumbered.listed_anew(setback.ref) else self._ledger.set_aside
+        await write(setback, claimed)
         self._advance(setback.ref)
 
     # ------------------------------------------------------------------- recovery

@@ -8,7 +8,7 @@ import asyncio
 from fakes import FakeMailbox, mail
 from harness import Bench, a_route, bench_of
 
-from mailsyncd.errors import ConnectionLost, DestinationFull, Sent
+from mailsyncd.errors import ConnectionLost, DestinationFull, FailureKind, Sent
 from mailsyncd.model import Record, Status
 
 ROUTE, FOLDER = a_route(), "Gmail/ann"
@@ -73,6 +73,24 @@ async def test_a_message_in_doubt_that_came_to_nothing_is_copied_under_its_new_n
         await bench.clock.advance(300)
     assert bench.outlook.bodies(FOLDER) == [mail(1)]
     assert not await bench.store.pending(ROUTE.key)
+    assert all(one.resolved for one in await bench.store.failures(ROUTE.key))
+    assert bench.watch(ROUTE).tally.failed == 0
+
+
+async def test_a_message_in_doubt_that_is_too_old_to_be_listed_anew_is_a_failure() -> None:
+    bench = bench_of(ROUTE)
+    box = bench.boxes[ROUTE]
+    box.deliver(mail(1))
+    async with bench.running():
+        await bench.clock.advance(2)
+        losses = [ConnectionLost("cut", Sent.EVERYTHING)]
+        bench.outlook.before = lambda body: losses.pop() if losses else None
+        box.deliver(mail(2), when="17-Jul-2020 09:40:08 +0000")  # moved here out of an archive
+        await bench.clock.advance(2)
+        renumber(box)
+        await bench.clock.advance(300)
+    (failure,) = await bench.store.failures(ROUTE.key)
+    assert (failure.kind, failure.resolved) == (FailureKind.VANISHED, False)
 
 
 async def test_a_source_that_is_renumbered_twice_in_a_row_is_copied_once() -> None:
