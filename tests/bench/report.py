@@ -10,10 +10,12 @@ PAGE = DIRECTORY.with_suffix(".md")
 
 INTRODUCTION = """# Benchmarks
 
-Written by `make bench`, which measures all of this anew (`make bench BENCH=backlog` one part of it; the parts
-are {parts}). What is compared was measured in one run, on one machine, the copiers in turn; the best of
-several repetitions counts, because whatever else a machine does only slows a copier down. Absolute figures
-are those of a small machine: take ratios from here, not rates.
+Written by `make bench`, which measures all of this anew; `make bench BENCH=backlog` does one part of it. The
+parts are {parts}.
+
+What is compared was measured in one run, on one machine, the copiers in turn; the best of several
+repetitions counts, because whatever else a machine does only slows a copier down. Absolute figures are those
+of a small machine: take ratios from here, not rates.
 
 {machines}
 
@@ -29,7 +31,7 @@ def _machines(results: Results) -> str:
     said: dict[str, list[str]] = {}
     for name, job in results.jobs.items():
         cores, memory = job["machine"]["cores"], job["machine"]["memory_gib"]
-        where = f"mailsyncd {job['version']}, {cores} cores, {memory} GiB of memory, {job['when']}"
+        where = f"mailsyncd {job['version']} on {cores} cores with {memory} GiB of memory, {job['when']}"
         said.setdefault(where, []).append(name)
     if len(said) == 1:
         return f"Measured with {next(iter(said))}."
@@ -54,7 +56,7 @@ def report() -> None:
     there = [job for job in SECTIONS if job in results.jobs]
     met = targets(results)
     head = INTRODUCTION.format(parts=", ".join(f"`{job}`" for job in SECTIONS), machines=_machines(results))
-    aims = "## Targets\n\n" + table_of(("what", "target", "measured", "holds"), met)
+    aims = "## Targets\n\n" + table_of(("what", "target", "measured", "holds"), met, words=True)
     PAGE.write_text("\n".join((head, aims, *(SECTIONS[job](results) for job in there))))
     for what, aim, text, holds in met:
         print(f"{holds.strip('*') or '-':4} {what}: {text} (target: {aim})", flush=True)
