@@ -51,6 +51,9 @@ faults: venv  ## every fault against the real daemon, a table at the end; CASE=i
 faults-sample: venv  ## some of every fault, for three minutes and a bit
 	cd tests && ../$(RUN) -m faults.campaign --sample 200 --seed $(or $(SEED),1)
 
+soak: venv  ## a day of the daemon's life in 15 minutes, with every fault, a table by hours; HOURS=n SEED=n
+	cd tests && ../$(RUN) -m faults.soak --hours $(or $(HOURS),24) --seed $(or $(SEED),1)
+
 slow: venv  ## the tests that take minutes: memory and fairness with the largest backlogs
 	$(RUN) -m pytest -m slow
 
@@ -76,4 +79,4 @@ docker:  ## the container image, with docker
 clean:  ## remove what was made here
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 
-.PHONY: help venv demo test real lint types check bench faults faults-sample slow mutants unit image lock docker clean
+.PHONY: help venv demo test real lint types check bench faults faults-sample soak slow mutants unit image lock docker clean

@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -28,6 +29,10 @@ class Orders:
 
     It dies at the `nth` time that it reaches `die_at`, a name of mailsyncd.steps.Step. Its clocks
     and timers go `speed` times as fast as the world's, its wall clock is `clock_offset` s off.
+    Where `shared_time` is given, a file, they go by that time (pace.py).
+
+    `store_faults`: the share of requests to the state store that fails in each of several ways, as
+    `seed` has it. `pulse`: a file that tells, twice a minute, what only the process itself can count.
     """
 
     arguments: list[str]
@@ -37,6 +42,10 @@ class Orders:
     nth: int = 1
     speed: float = 1.0
     clock_offset: float = 0.0
+    shared_time: str | None = None
+    store_faults: float = 0.0
+    seed: int = 0
+    pulse: str | None = None
 
 
 class FastSelector(selectors.DefaultSelector):
@@ -78,10 +87,25 @@ class FastClock:
 
 
 class _Policy(asyncio.DefaultEventLoopPolicy):
-    speed = 1.0
+    def __init__(self, make: Callable[[], asyncio.AbstractEventLoop]) -> None:
+        super().__init__()
+        self._make = make
 
     def new_event_loop(self) -> asyncio.AbstractEventLoop:
-        return FastLoop(self.speed)
+        return self._make()
+
+
+def _hurry(orders: Orders, assemble: Any) -> Callable[[], asyncio.AbstractEventLoop]:
+    """Give the daemon its clock; how its loop is made."""
+    if orders.shared_time is not None:
+        from pace import Follower, SharedClock, SharedLoop, SharedTime
+
+        shared = SharedTime(orders.shared_time)
+        assemble.SystemClock = lambda: SharedClock(shared, orders.clock_offset)
+        return lambda: SharedLoop(shared, Follower(orders.speed))
+    FastClock.speed, FastClock.began, FastClock.offset = orders.speed, time.time(), orders.clock_offset
+    assemble.SystemClock = FastClock
+    return lambda: FastLoop(orders.speed)
 
 
 def _deadly(place: str, nth: int) -> Callable[[Any], None]:
@@ -115,11 +139,19 @@ def live(orders: Orders) -> None:
 
     if orders.die_at is not None:
         steps.listen(_deadly(orders.die_at, orders.nth))
+    make_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.SelectorEventLoop
     if orders.speed != 1.0 or orders.clock_offset:
-        _Policy.speed = FastClock.speed = orders.speed
-        FastClock.began, FastClock.offset = time.time(), orders.clock_offset
-        asyncio.set_event_loop_policy(_Policy())
-        assemble.SystemClock = FastClock  # type: ignore[misc,assignment]
+        make_loop = _hurry(orders, assemble)
+    struck: Counter[str] = Counter()
+    if orders.pulse is not None:
+        from pulse import with_pulse
+
+        make_loop = with_pulse(make_loop, orders.pulse, struck)
+    if orders.store_faults:
+        from shaky import shake
+
+        shake(assemble, orders.store_faults, orders.seed, struck)
+    asyncio.set_event_loop_policy(_Policy(make_loop))
     status = 70
     try:
         status = cli.main(orders.arguments)
