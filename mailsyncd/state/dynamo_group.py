@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from mailsyncd.errors import StateUnavailable
 from mailsyncd.state.dynamo_client import DynamoClient, Unfit, Verdict, Write
 
-LANES = 2  # requests under way; a third write waits for one of them, and goes with all that wait
+LANES = 4  # requests under way; one more write waits, and goes with all that wait
 MOST_ITEMS = 100  # in one transaction (D4)
 
 Keys = frozenset[tuple[str, str]]
