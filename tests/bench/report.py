@@ -7,6 +7,7 @@ from bench.sections import SECTIONS, table_of
 from bench.targets import TARGETS
 
 PAGE = DIRECTORY.with_suffix(".md")
+QUIET = 0.25  # of the cores may have other work
 
 INTRODUCTION = """# Benchmarks
 
@@ -30,8 +31,10 @@ def _machines(results: Results) -> str:
     """One sentence, if all was measured in one place; else one for each job."""
     said: dict[str, list[str]] = {}
     for name, job in results.jobs.items():
-        cores, memory = job["machine"]["cores"], job["machine"]["memory_gib"]
+        cores, memory, load = (job["machine"][key] for key in ("cores", "memory_gib", "load"))
         where = f"mailsyncd {job['version']} on {cores} cores with {memory} GiB of memory, {job['when']}"
+        if load > QUIET * cores:
+            where += f" (a busy machine: load {load:.0f} before it began)"
         said.setdefault(where, []).append(name)
     if len(said) == 1:
         return f"Measured with {next(iter(said))}."

@@ -18,10 +18,13 @@ FILE = DIRECTORY / "results.json"
 Row = dict[str, Any]
 
 
-def machine() -> dict[str, int]:
-    """By cores and memory only."""
+LOAD = os.getloadavg()[0]  # before anything was measured
+
+
+def machine() -> dict[str, float]:
+    """By cores and memory only, and by what else it did."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return {"cores": os.cpu_count() or 1, "memory_gib": round(memory / 2**30)}
+    return {"cores": os.cpu_count() or 1, "memory_gib": round(memory / 2**30), "load": round(LOAD, 1)}
 
 
 @dataclass(frozen=True, slots=True)

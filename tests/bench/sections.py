@@ -249,8 +249,8 @@ def _state(results: Results) -> str:
         for count in MONTHS
     ]
     said = (
-        f"\nAt {WRITE_PRICE} and {READ_PRICE} dollars for a million write and read units (on demand,"
-        " us-east-1, November 2024), a month of one destination, if every message comes alone:\n"
+        f"At {WRITE_PRICE} and {READ_PRICE} dollars for a million write and read units (on demand, us-east-1,"
+        "\nNovember 2024), a month of one destination, if every message comes alone:\n"
     )
     priced = table_of(("messages a month", "dollars for being there", "dollars for the messages"), prices)
     return "\n".join((STATE, table_of(head, table), said, priced))
