@@ -1,7 +1,8 @@
 """The benchmarks: one file a job, each also run alone: `python -m bench.backlog --help`, from tests/.
 
 The jobs:             backlog  the peers on 2,000 messages that wait
-                      later    the peers on a mailbox that they know, of 2,000 messages or 100,000
+                      later    the peers on a mailbox of 2,000 messages that they know
+                      known    a mailbox that mailsyncd knows, of up to 100,000
                       push     one new message, how soon
                       routes   1 to 1,000 routes that wait for mail
                       sizes    the peers on one message, of 1 KB to 145 MB

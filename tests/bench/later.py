@@ -14,7 +14,7 @@ from bench.results import Row, save
 from bench.servers import Servers, servers
 
 NEW = 10
-KNOWN = "2000"
+KNOWN = 2000
 KEEPERS = [name for name in PEERS if name not in STATELESS]
 
 
@@ -69,18 +69,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="bench.later", description=__doc__)
     parser.add_argument("--rtt", default="0,40", help="milliseconds, with commas (%(default)s)")
     parser.add_argument("--only", default=",".join(KEEPERS), help="of these copiers (%(default)s)")
-    parser.add_argument("--known", default=KNOWN, help="messages copied before, with commas (%(default)s)")
+    parser.add_argument("--known", type=int, default=KNOWN, help="messages copied before (%(default)s)")
     parser.add_argument("--size", type=int, help="bytes of each; as of a real mailbox, if not given")
     parser.add_argument("--reps", type=int, default=3, help="the quickest counts (%(default)s)")
-    parser.add_argument("--save", metavar="JOB", help="for docs/benchmarks.md: later, or known")
+    parser.add_argument("--save", action="store_true", help="for docs/benchmarks.md")
     given = parser.parse_args(arguments)
     rtts = [float(rtt) for rtt in given.rtt.split(",")]
-    peers = installed(given.only.split(","))
-    rows: list[Row] = []
-    for known in map(int, given.known.split(",")):
-        rows += later(peers, rtts, known, given.size, given.reps)
+    rows = later(installed(given.only.split(",")), rtts, given.known, given.size, given.reps)
     if given.save:
-        save(given.save, rows)
+        save("later", rows)
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ One daemon, TLS to simulated servers, one message in each INBOX at the start.
 
 KNOWN = """## Many known messages
 
-A later run over so many messages of 1 KB, all of them copied before, nothing new.
+A later `run-once` over so many messages, all of them copied before, nothing new; on simulated servers.
 """
 
 SIZES = """## Large messages

@@ -37,6 +37,7 @@ class Sims:
     users: Sequence[str]
     ca_file: Path | None = None
     ports: tuple[int, int] = (0, 0)
+    lines: list[Line] = field(default_factory=list)
 
     def copies(self, user: str) -> int:
         return len(self.outlook.messages(DESTINATION, f"Gmail/{user}"))
@@ -61,13 +62,14 @@ class Sims:
         for _ in range(count):
             self.gmail.backend.store(box, raw, gm_msgid=self.gmail.account(user).next_msgid())
 
-    def configure(self, rtt: float, stack: ExitStack, *, state: str = daemon.SQLITE, more: str = "") -> None:
-        """Write config.toml; the lines, if any, last as long as `stack`."""
+    def configure(
+        self, rtt: float, stack: ExitStack, *, state: str = daemon.SQLITE, counted: bool = False
+    ) -> None:
+        """Write config.toml; the lines, if any, last as long as `stack`. `counted`: even at 0 ms."""
         source, destination = self.gmail.port, self.outlook.port
-        if rtt:
-            source, destination = (
-                stack.enter_context(Line.to(port, rtt)).port for port in (source, destination)
-            )
+        if rtt or counted:
+            self.lines = [stack.enter_context(Line.to(port, rtt)) for port in (source, destination)]
+            source, destination = (line.port for line in self.lines)
         self.ports = source, destination
         routes = [daemon.Route(user, f"Gmail/{user}", source) for user in self.users]
         daemon.configure(
@@ -76,7 +78,6 @@ class Sims:
             DESTINATION,
             routes,
             state=state,
-            daemon=more,
             ca_file=self.ca_file,
         )
 
