@@ -21,6 +21,7 @@ from mailsyncd.errors import StateUnavailable
 from mailsyncd.ports import Clock
 from mailsyncd.state.attributes import attribute, attributes, plain
 from mailsyncd.state.dynamo_errors import ERRORS, code_of, unavailable
+from mailsyncd.state.dynamo_wire import shorten
 from mailsyncd.state.items import Item
 from mailsyncd.steps import Step, reached
 
@@ -135,9 +136,11 @@ class DynamoClient:
                         config=self._config,
                     )
                     async with asyncio.timeout(self._deadline):
-                        self._connected = await self._stack.enter_async_context(made)
+                        connected = await self._stack.enter_async_context(made)
                 except (*ERRORS, ValueError) as error:  # an endpoint that is no URL is a ValueError
                     raise unavailable(self.where, "connecting", error) from error
+                shorten(connected)
+                self._connected = connected
         return self._connected
 
     async def ask(self, method: str, *, leave: Collection[str] = (), **arguments: Any) -> dict[str, Any]:

@@ -64,6 +64,13 @@ MUTANTS = (
         ("tests/contract/state/test_dynamodb_faults.py",),
     ),
     Mutant(
+        "a shared request that is refused has done none of its writes",
+        "mailsyncd/state/dynamo_group.py",
+        "again.append(unit)",
+        "unit.answer(None)",
+        ("tests/unit/state/test_dynamo_group.py",),
+    ),
+    Mutant(
         "recovery scan",
         "mailsyncd/flow/recover.py",
         "for record in await self._gate.call(lambda: self._store.pending(route.key)):",
