@@ -19,6 +19,12 @@ MOST = {"tasks": 200, "files": 50}  # at any time: five routes, two destinations
 CALM_SPREAD = 2
 STATE_SPREAD = 0.05  # of what is kept for a message
 STATE_BYTES = 1500  # the most that is kept for a message
+# Those of an earlier UIDVALIDITY stay as they are; their messages are listed, and fail, anew.
+OPEN_FAILURES = """
+    SELECT COUNT(*) FROM items AS fail JOIN items AS mark ON mark.pk = fail.pk AND mark.sk = 'WATERMARK'
+    WHERE fail.sk LIKE 'FAIL#%' AND NOT coalesce(json_extract(fail.item, '$.resolved'), 0)
+    AND json_extract(fail.item, '$.uidvalidity') = json_extract(mark.item, '$.uidvalidity')
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +74,10 @@ def state_size(directory: Path) -> StateSize:
             " COALESCE(SUM(sk LIKE 'UID#%' AND item LIKE '%\"PENDING\"%'), 0) FROM items"
         )
         records, octets, pending = connection.execute(query).fetchone()
-        fails = [
-            json.loads(item)
-            for (item,) in connection.execute("SELECT item FROM items WHERE sk LIKE 'FAIL#%'")
-        ]
+        (failed,) = connection.execute(OPEN_FAILURES).fetchone()
     finally:
         connection.close()
-    return StateSize(records, octets, pending, sum(not one.get("resolved") for one in fails))
+    return StateSize(records, octets, pending, failed)
 
 
 @dataclass(slots=True)
