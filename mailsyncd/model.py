@@ -242,7 +242,8 @@ class Failure:
 
     `retry_count` counts the later tries; without `next_attempt_at` only a person will have it tried
     again. `dest_uidvalidity` and `dest_uidnext` are the folder's from before the first APPEND, if it
-    came to one: a copy that turned up all the same would lie from there on.
+    came to one: a copy that turned up all the same would lie from there on. `gm_msgid` finds it again
+    under another UIDVALIDITY.
     """
 
     uidvalidity: int
@@ -257,6 +258,7 @@ class Failure:
     expires_at: int | None = None
     dest_uidvalidity: int | None = None
     dest_uidnext: int | None = None
+    gm_msgid: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,9 +34,11 @@ PAGE = 500  # messages described by one request
 @dataclass(slots=True)
 class OpenFailures:
     """Of one route under one UIDVALIDITY. `known`: those not resolved, by UID; `under_way`: those on
-    their way to the writer again. `stirred` asks for a look at what is due."""
+    their way to the writer again. `earlier`: those of other UIDVALIDITIES, by X-GM-MSGID. `stirred`
+    asks for a look at what is due."""
 
     known: dict[int, Failure] = field(default_factory=dict)
+    earlier: dict[str, Failure] = field(default_factory=dict)
     under_way: set[int] = field(default_factory=set)
     stirred: asyncio.Event = field(default_factory=asyncio.Event)
     looking: bool = False
@@ -47,7 +49,9 @@ class OpenFailures:
 
     def take(self, failures: Iterable[Failure], uidvalidity: int) -> None:
         """What the state store has: UIDs of another UIDVALIDITY mean nothing any more."""
-        self.known = {one.uid: one for one in failures if one.uidvalidity == uidvalidity and not one.resolved}
+        left = [one for one in failures if not one.resolved]
+        self.known = {one.uid: one for one in left if one.uidvalidity == uidvalidity}
+        self.earlier = {one.gm_msgid: one for one in left if one.uidvalidity != uidvalidity and one.gm_msgid}
 
     def due(self, now: float) -> list[Failure]:
         return [
@@ -73,6 +77,7 @@ def failed(setback: Setback, now: float, before: Failure | None, claimed: Record
         size=ref.listing.size or (before.size if before else 0),
         dest_uidvalidity=known.dest_uidvalidity if known else None,
         dest_uidnext=known.dest_uidnext if known else None,
+        gm_msgid=ref.listing.gm_msgid or (before.gm_msgid if before else None),
     )
 
 
@@ -130,6 +135,7 @@ class Ledger:
         )
         if watch := self._watches.get(ref.route.key):
             watch.tally.failed += 1
+        await self._supersede(ref)
 
     async def close(self, setback: Setback, claimed: Record | None) -> None:
         """No failure of the message's: its number means nothing any more, and it is listed anew. Its
@@ -145,6 +151,19 @@ class Ledger:
         if (failure := self.before(ref)) is not None:
             done = resolved(failure, self._belt.clock.now(), self._record_ttl)
             await self._belt.gate.call(lambda: self._belt.store.fail(ref.route.key, done, None))
+        await self._supersede(ref)
+
+    async def _supersede(self, ref: MessageRef) -> None:
+        """What the message's failure was under an earlier number is told by what became of it now."""
+        watch, gm_msgid = self._watches.get(ref.route.key), ref.listing.gm_msgid
+        if watch is None or watch.progress is None or gm_msgid is None:
+            return
+        failures = watch.progress.failures
+        if (failure := failures.earlier.get(gm_msgid)) is None or failure.uidvalidity == ref.uidvalidity:
+            return
+        done = resolved(failure, self._belt.clock.now(), self._record_ttl)
+        await self._belt.gate.call(lambda: self._belt.store.fail(ref.route.key, done, None))
+        failures.earlier.pop(gm_msgid, None)
 
 
 class Retries:

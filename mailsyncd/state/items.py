@@ -154,6 +154,7 @@ def failure_item(failure: Failure) -> Item:
         ttl=failure.expires_at,
         dest_uidvalidity=failure.dest_uidvalidity,
         dest_uidnext=failure.dest_uidnext,
+        gm_msgid=failure.gm_msgid,
     )
 
 
@@ -171,6 +172,7 @@ def failure_of(item: Mapping[str, Any]) -> Failure:
         _integer(item.get("ttl")),
         _integer(item.get("dest_uidvalidity")),
         _integer(item.get("dest_uidnext")),
+        item.get("gm_msgid"),
     )
 
 

@@ -296,7 +296,7 @@ async def test_a_failure_is_written_with_its_record_or_alone(store: StateStore) 
     mine = record(2)
     await store.claim(ROUTE, mine)
     claimed = Failure(7, 2, FailureKind.REJECTED, "the server said no", 3, 5.5, size=9, next_attempt_at=7.25)
-    alone = Failure(7, 1, FailureKind.OVERSIZE, "too large", 0, 6.5)
+    alone = Failure(7, 1, FailureKind.OVERSIZE, "too large", 0, 6.5, gm_msgid="42")
     await store.fail(ROUTE, claimed, mine)
     await store.fail(ROUTE, alone, None)
     assert await store.failures(ROUTE) == [alone, claimed]

@@ -8,18 +8,18 @@ import asyncio
 from fakes import FakeMailbox, mail
 from harness import Bench, a_route, bench_of
 
-from mailsyncd.errors import ConnectionLost, DestinationFull, FailureKind, Sent
+from mailsyncd.errors import ConnectionLost, DestinationFull, FailureKind, MessageRejected, Sent
 from mailsyncd.model import Record, Status
 
 ROUTE, FOLDER = a_route(), "Gmail/ann"
 
 
-def renumber(box: FakeMailbox) -> None:
-    """Without X-GM-MSGID, so that nothing but the bytes tells which message is which."""
+def renumber(box: FakeMailbox, *, keep_ids: bool = False) -> None:
+    """Without X-GM-MSGID, unless they are kept, so that only the bytes tell which message is which."""
     kept = list(box.messages.values())
     box.uidvalidity, box.messages, box.uidnext = box.uidvalidity + 1, {}, 1
-    for body, when, _ in kept:
-        box.deliver(body, when=when)
+    for body, when, gm_msgid in kept:
+        box.deliver(body, when=when, gm_msgid=gm_msgid if keep_ids else None)
     box.cut()
 
 
@@ -248,3 +248,22 @@ async def test_what_was_appended_is_not_appended_again_when_its_done_is_cut_shor
         answered.set()
         await bench.clock.advance(300)
     assert bench.outlook.bodies(FOLDER) == [mail(1)]
+
+
+async def test_a_failure_is_listed_once_though_the_source_was_renumbered_since() -> None:
+    bench = bench_of(ROUTE)
+    box = bench.boxes[ROUTE]
+    bench.outlook.before = lambda body: MessageRejected("too ugly") if body == mail(1) else None
+    for n in (1, 2):
+        box.deliver(mail(n), gm_msgid=str(n))
+    async with bench.running():
+        await bench.clock.advance(300)
+        renumber(box, keep_ids=True)
+        await bench.clock.advance(300)
+        found = {one.uidvalidity: one.resolved for one in await bench.store.failures(ROUTE.key)}
+        assert found == {7: True, 8: False}
+        bench.outlook.before = lambda body: None
+        renumber(box, keep_ids=True)
+        await bench.clock.advance(300)
+    assert bench.outlook.bodies(FOLDER) == [mail(2), mail(1)]
+    assert all(one.resolved for one in await bench.store.failures(ROUTE.key))
