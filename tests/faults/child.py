@@ -29,7 +29,7 @@ class Orders:
 
     It dies at the `nth` time that it reaches `die_at`, a name of mailsyncd.steps.Step. Its clocks
     and timers go `speed` times as fast as the world's, its wall clock is `clock_offset` s off.
-    Where `shared_time` is given, a file, they go by that time (pace.py).
+    Where `shared_time` is given, a file, they go by that time, as its `follower` of that number (pace.py).
 
     `store_faults`: the share of requests to the state store that fails in each of several ways, as
     `seed` has it. `pulse`: a file that tells, twice a minute, what only the process itself can count.
@@ -43,6 +43,7 @@ class Orders:
     speed: float = 1.0
     clock_offset: float = 0.0
     shared_time: str | None = None
+    follower: int = 0
     store_faults: float = 0.0
     seed: int = 0
     pulse: str | None = None
@@ -102,7 +103,7 @@ def _hurry(orders: Orders, assemble: Any) -> Callable[[], asyncio.AbstractEventL
 
         shared = SharedTime(orders.shared_time)
         assemble.SystemClock = lambda: SharedClock(shared, orders.clock_offset)
-        return lambda: SharedLoop(shared, Follower(orders.speed))
+        return lambda: SharedLoop(shared, Follower(shared, orders.follower))
     FastClock.speed, FastClock.began, FastClock.offset = orders.speed, time.time(), orders.clock_offset
     assemble.SystemClock = FastClock
     return lambda: FastLoop(orders.speed)

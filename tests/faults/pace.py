@@ -1,7 +1,8 @@
-"""One time for several processes, faster than the world's, that waits for its keeper.
+"""One time for several processes, faster than the world's, that waits for each of them.
 
-The keeper's event loop moves it on. While the machine holds the keeper up it stands still for all,
-so that nothing is late by anybody's clock only because the machine is slow.
+The keeper's event loop moves it on, but never far beyond what each follower's has seen of it. While
+the machine holds one of them up it stands still for all, so that nothing is late by anybody's clock
+only because the machine is slow.
 """
 
 from __future__ import annotations
@@ -15,18 +16,22 @@ from typing import Any, Self
 
 STEP = 0.01  # real seconds between two looks at the time
 LONGEST_STEP = 2 * STEP  # a keeper that took longer was held up
+LEAD = 5.0  # seconds of the shared time by which it may be ahead of a follower
+PATIENCE = 1.0  # real seconds that are given to a follower: it may be dead, or stopped
+FOLLOWERS = 2
+SIZE = 8 * (1 + FOLLOWERS)
 
 
 class SharedTime:
-    """Seconds since the epoch, in a file."""
+    """Seconds since the epoch, in a file; beside it what each follower has seen, 0 if it is gone."""
 
     def __init__(self, path: Path | str) -> None:
         with open(path, "r+b") as file:
-            self._seconds = memoryview(mmap.mmap(file.fileno(), 8)).cast("d")
+            self._seconds = memoryview(mmap.mmap(file.fileno(), SIZE)).cast("d")
 
     @classmethod
     def beginning(cls, path: Path, seconds: float) -> Self:
-        path.write_bytes(bytes(8))
+        path.write_bytes(bytes(SIZE))
         made = cls(path)
         made.advance(seconds)
         return made
@@ -35,7 +40,19 @@ class SharedTime:
         return self._seconds[0]
 
     def advance(self, seconds: float) -> None:
-        self._seconds[0] += seconds
+        """By so much, or as far as the followers allow."""
+        ends = [seen + LEAD for seen in self._seconds[1:] if seen]
+        self._seconds[0] = max(self._seconds[0], min(self._seconds[0] + seconds, *ends, float("inf")))
+
+    def look(self, follower: int) -> None:
+        """It has seen what time it is."""
+        self._seconds[1 + follower] = self._seconds[0]
+
+    def go_on_without_those_behind(self) -> None:
+        """Until they look again."""
+        for follower in range(FOLLOWERS):
+            if self._seconds[1 + follower] + LEAD <= self._seconds[0]:
+                self._seconds[1 + follower] = 0.0
 
 
 class SharedClock:
@@ -56,14 +73,17 @@ class SharedClock:
 
 
 class Follower(selectors.DefaultSelector):
-    """Sleeps a fraction of what it is asked for, and then as long as the time has not come."""
+    """Sleeps a fraction of what it is asked for, and looks at the time as often as it moves."""
 
-    def __init__(self, speed: float) -> None:
+    def __init__(self, shared: SharedTime, number: int) -> None:
         super().__init__()
-        self._speed = speed
+        self._shared = shared
+        self._number = number
 
     def select(self, timeout: float | None = None) -> list[Any]:
-        return super().select(max(timeout / self._speed, STEP / 2) if timeout else timeout)
+        found = super().select(STEP / 2 if timeout is None or timeout > 0.0 else 0)
+        self._shared.look(self._number)
+        return found
 
 
 class Keeper(selectors.DefaultSelector):
@@ -73,13 +93,17 @@ class Keeper(selectors.DefaultSelector):
         super().__init__()
         self._shared = shared
         self._speed = speed
-        self._looked = time.monotonic()
+        self._looked = self._moved = time.monotonic()
 
     def select(self, timeout: float | None = None) -> list[Any]:
         found = super().select(STEP if timeout is None else min(timeout / self._speed, STEP))
-        now = time.monotonic()
+        now, before = time.monotonic(), self._shared.read()
         self._shared.advance(min(now - self._looked, LONGEST_STEP) * self._speed)
         self._looked = now
+        if self._shared.read() > before:
+            self._moved = now
+        elif now > self._moved + PATIENCE:
+            self._shared.go_on_without_those_behind()
         return found
 
 

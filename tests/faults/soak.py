@@ -4,8 +4,8 @@ The daemon is a process of its own, as in the rest of the campaign: real sockets
 files. Time is not virtual, it is fast: in the daemons, in the simulated servers and here, every
 clock, timer and deadline goes SPEED times as fast as the world's (pace.py), so that hourly tokens,
 sweeps, IDLE renewals, leases, retries and backoffs come as often as in so many real hours, in their
-real order. What the machine itself takes (the loopback, SQLite, Python) is not faster, so deadlines
-are as many times tighter than in earnest: what fails by that is one more fault.
+real order. What the machine takes on the way (the loopback, SQLite) is not faster, so deadlines are
+tighter than in earnest: what fails by that is one more fault.
 
 One daemon lives all the time and is measured. A second one comes and goes, by SIGKILL or in order,
 and has one of the two destinations while it lives. The faults are those of background.py; answers
@@ -94,6 +94,7 @@ class Soak:
             speed=SPEED,
             clock_offset=clock_offset,
             shared_time=str(self.directory / "time"),
+            follower=("elder", "younger").index(name),
             store_faults=STORE_SHARE,
             seed=self.rng.randrange(1 << 30),
             pulse=str(self.directory / f"{name}.pulse"),
