@@ -10,6 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
+from mailsyncd.account import Account, AuthKind, Secret
 from mailsyncd.config.values import (
     Backend,
     Configuration,
@@ -34,7 +35,6 @@ from mailsyncd.imap.gmail import GmailSource
 from mailsyncd.imap.outlook import OutlookSink
 from mailsyncd.imap.profiles import choose
 from mailsyncd.imap.session import Login, PasswordLogin, TokenLogin
-from mailsyncd.model import Account, AuthKind, Secret
 from mailsyncd.observe.clock import SystemClock
 from mailsyncd.observe.process import is_gone, owner
 from mailsyncd.ports import Clock, Sink, Source, StateStore

@@ -17,8 +17,8 @@ from typing import Any
 
 import httpx
 
+from mailsyncd.account import Account, Secret
 from mailsyncd.errors import MailsyncError, RouteBlocked, Throttled, Transient
-from mailsyncd.model import Account, Secret
 
 EXCHANGE_DEADLINE = 30.0
 CONNECT_DEADLINE = 10.0

@@ -18,8 +18,8 @@ from urllib.parse import quote
 
 import structlog
 
+from mailsyncd.account import Secret
 from mailsyncd.errors import RouteBlocked, Transient
-from mailsyncd.model import Secret
 
 LONGEST_FILE = 64 * 1024
 

@@ -12,10 +12,10 @@ from random import Random
 import httpx
 import structlog
 
+from mailsyncd.account import Account, Secret
 from mailsyncd.auth.grant import Grant, exchange, url_problem
 from mailsyncd.auth.keeper import TokenKeeper
 from mailsyncd.errors import ConfigError, MailsyncError, Problem, RouteBlocked, Throttled, Transient
-from mailsyncd.model import Account, Secret
 from mailsyncd.policy import backoff
 from mailsyncd.ports import Clock
 from mailsyncd.steps import Step, reached

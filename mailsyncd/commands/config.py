@@ -9,9 +9,10 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, TextIO
 
+from mailsyncd.account import Secret
 from mailsyncd.config.load import load
 from mailsyncd.config.values import Backend, Configuration
-from mailsyncd.model import Secret, Start
+from mailsyncd.model import Start
 
 
 def check(path: Path | None, environ: Mapping[str, str], out: TextIO) -> int:

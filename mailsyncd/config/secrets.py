@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mailsyncd.model import Secret
+from mailsyncd.account import Secret
 
 KINDS = ("env", "file", "credential")
 LATER = ("ssm", "secretsmanager")

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 
+from mailsyncd.account import Account, AuthKind, Endpoint, Secret
 from mailsyncd.config import schema
 from mailsyncd.config.locate import KeyPath
 from mailsyncd.config.mistakes import Mistakes
@@ -21,18 +22,7 @@ from mailsyncd.config.values import (
     RouteSettings,
     StateSettings,
 )
-from mailsyncd.model import (
-    START_ALL,
-    START_NOW,
-    Account,
-    AuthKind,
-    Dedupe,
-    Endpoint,
-    Route,
-    Secret,
-    Start,
-    StartKind,
-)
+from mailsyncd.model import START_ALL, START_NOW, Dedupe, Route, Start, StartKind
 
 LONGEST_SOCKET = 100  # bytes; the kernel takes 107
 

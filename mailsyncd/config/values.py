@@ -8,7 +8,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Literal
 
-from mailsyncd.model import Account, Endpoint, Route
+from mailsyncd.account import Account, Endpoint
+from mailsyncd.model import Route
 
 LogFormat = Literal["auto", "json", "text"]
 Literals = Literal["auto", "sync", "plus"]

@@ -12,6 +12,7 @@ from random import Random
 import structlog
 from aioimaplib.aioimaplib import SELECTED, quoted
 
+from mailsyncd.account import Endpoint
 from mailsyncd.errors import ConnectionLost, FailureKind, MessageRejected, RouteBlocked, Transient
 from mailsyncd.imap import early
 from mailsyncd.imap.commands import MOST_KEPT, Argument, Command, Reply, Wish
@@ -22,7 +23,7 @@ from mailsyncd.imap.names import Naming
 from mailsyncd.imap.responses import Response, Status, Value, pairs, status_of, values
 from mailsyncd.imap.searches import found_uids, search_date, search_keys
 from mailsyncd.imap.session import Login, Session, session_end, signed_in
-from mailsyncd.model import Endpoint, Listing, Mailbox, TailMessage, Wake
+from mailsyncd.model import Listing, Mailbox, TailMessage, Wake
 from mailsyncd.ports import Clock
 from mailsyncd.steps import Step, reached
 

@@ -11,6 +11,7 @@ from random import Random
 import structlog
 from aioimaplib.aioimaplib import AUTH, SELECTED, quoted
 
+from mailsyncd.account import Endpoint
 from mailsyncd.errors import ConnectionLost, RouteBlocked, Transient
 from mailsyncd.imap.commands import Literal, Wish
 from mailsyncd.imap.faults import During, refusal
@@ -21,7 +22,7 @@ from mailsyncd.imap.profiles import Literals, Profile
 from mailsyncd.imap.responses import Response
 from mailsyncd.imap.searches import found_uids
 from mailsyncd.imap.session import Login, Session, session_end, signed_in
-from mailsyncd.model import Appended, Endpoint, Mailbox, TailMessage
+from mailsyncd.model import Appended, Mailbox, TailMessage
 from mailsyncd.policy import instant
 from mailsyncd.ports import Clock, SinkLimits
 

@@ -14,6 +14,7 @@ import structlog
 from aioimaplib.aioimaplib import AUTH, arguments_rfs2971, quoted
 
 from mailsyncd import __version__
+from mailsyncd.account import Endpoint, Secret
 from mailsyncd.errors import AuthRejected, RouteBlocked, Transient
 from mailsyncd.imap.commands import NOTHING, Argument, Literal, Reply, Wish
 from mailsyncd.imap.dial import dial
@@ -31,7 +32,7 @@ from mailsyncd.imap.responses import (
     status_of,
     values,
 )
-from mailsyncd.model import Endpoint, Mailbox, Secret
+from mailsyncd.model import Mailbox
 from mailsyncd.ports import Clock, TokenSource
 
 log = structlog.get_logger()

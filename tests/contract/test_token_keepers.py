@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from mailsyncd.account import Secret
 from mailsyncd.auth.keeper import FileTokenKeeper, MemoryKeeper, TokenKeeper
-from mailsyncd.model import Secret
 
 CONFIGURED = Secret("configured")
 

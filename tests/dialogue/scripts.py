@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from random import Random
 
+from mailsyncd.account import Endpoint, Secret
 from mailsyncd.imap.gmail import GmailSource
 from mailsyncd.imap.outlook import OutlookSink
 from mailsyncd.imap.profiles import Profile, choose
 from mailsyncd.imap.session import Login, PasswordLogin
-from mailsyncd.model import Endpoint, Secret
 from mailsyncd.observe.clock import SystemClock
 
 BASIC = "IMAP4rev1 IDLE UIDPLUS"

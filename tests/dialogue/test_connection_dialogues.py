@@ -10,6 +10,7 @@ import pytest
 from scripts import BASIC, Line, Script, served, sink, source
 from test_source_dialogues import CHALLENGE, Tokens
 
+from mailsyncd.account import Endpoint
 from mailsyncd.errors import ConnectionLost, RouteBlocked, Sent, Transient
 from mailsyncd.imap import commands, protocol
 from mailsyncd.imap.commands import Literal, Wish
@@ -17,7 +18,7 @@ from mailsyncd.imap.dial import dial
 from mailsyncd.imap.profiles import choose
 from mailsyncd.imap.protocol import Connection
 from mailsyncd.imap.session import TokenLogin
-from mailsyncd.model import Endpoint, Wake
+from mailsyncd.model import Wake
 
 WHEN = "17-Jul-2019 09:40:08 +0000"
 NAMES = Wish(("LIST",))

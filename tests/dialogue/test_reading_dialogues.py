@@ -8,9 +8,10 @@ from random import Random
 import pytest
 from scripts import BASIC, LOGIN, Line, served, source
 
+from mailsyncd.account import Endpoint
 from mailsyncd.errors import ConnectionLost, FailureKind, MessageRejected, RouteBlocked, Transient
 from mailsyncd.imap.gmail import GmailSource
-from mailsyncd.model import Endpoint, Listing
+from mailsyncd.model import Listing
 from mailsyncd.observe.clock import SystemClock
 
 DATE = '"17-Jul-2019 09:40:08 +0000"'

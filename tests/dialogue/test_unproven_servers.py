@@ -19,11 +19,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 from scripts import LOGIN
 
+from mailsyncd.account import Endpoint
 from mailsyncd.errors import RouteBlocked, Transient
 from mailsyncd.imap.gmail import GmailSource
 from mailsyncd.imap.outlook import OutlookSink
 from mailsyncd.imap.profiles import choose
-from mailsyncd.model import Endpoint
 from mailsyncd.observe.clock import SystemClock
 
 HOUR = timedelta(hours=1)

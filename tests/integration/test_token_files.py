@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from mailsyncd.account import Secret
 from mailsyncd.auth.keeper import FileTokenKeeper
 from mailsyncd.errors import RouteBlocked, Transient
-from mailsyncd.model import Secret
 
 USER = "me@example.org"
 CONFIGURED = Secret("configured-canary")

@@ -25,12 +25,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from mailsyncd.account import Account, AuthKind, Secret
 from mailsyncd.auth import grant
 from mailsyncd.auth.grant import token_client
 from mailsyncd.auth.keeper import FileTokenKeeper, MemoryKeeper, TokenKeeper
 from mailsyncd.auth.tokens import RefreshingTokens
 from mailsyncd.errors import MailsyncError, RouteBlocked, Throttled, Transient
-from mailsyncd.model import Account, AuthKind, Secret
 from mailsyncd.observe import logs
 from mailsyncd.observe.clock import SystemClock
 

@@ -7,11 +7,12 @@ from random import Random
 
 from imap_targets import Target
 
+from mailsyncd.account import Endpoint
 from mailsyncd.imap.gmail import GmailSource
 from mailsyncd.imap.outlook import OutlookSink
 from mailsyncd.imap.profiles import choose
 from mailsyncd.imap.session import TokenLogin
-from mailsyncd.model import Endpoint, TailMessage
+from mailsyncd.model import TailMessage
 from mailsyncd.observe.clock import SystemClock
 from mailsyncd.policy import fingerprint, instant
 from mailsyncd.sim.corpus import corpus

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from token_endpoint import account, granted, refused
 
+from mailsyncd.account import Account, Secret
 from mailsyncd.auth.grant import ASSUMED_LIFE, LONGEST_LIFE, LONGEST_PAUSE, Grant, Reply, judge
 from mailsyncd.errors import RouteBlocked, Throttled, Transient
-from mailsyncd.model import Account, Secret
 
 NOW = 1_700_000_000.0
 GOOGLE = account(token_url="https://oauth2.googleapis.com/token")

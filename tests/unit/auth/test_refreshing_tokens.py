@@ -10,9 +10,9 @@ import pytest
 from structlog.testing import capture_logs
 from token_endpoint import CONFIGURED, Endpoint, StandingClock, account, granted, refused, tokens
 
+from mailsyncd.account import Secret
 from mailsyncd.auth.keeper import MemoryKeeper
 from mailsyncd.errors import ConfigError, RouteBlocked, Throttled, Transient
-from mailsyncd.model import Secret
 
 
 class FailingKeeper(MemoryKeeper):

@@ -9,9 +9,9 @@ from urllib.parse import parse_qs
 
 import httpx
 
+from mailsyncd.account import Account, AuthKind, Secret
 from mailsyncd.auth.keeper import MemoryKeeper, TokenKeeper
 from mailsyncd.auth.tokens import RefreshingTokens
-from mailsyncd.model import Account, AuthKind, Secret
 
 CONFIGURED = Secret("configured-refresh-token")
 

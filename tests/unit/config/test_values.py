@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from mailsyncd.account import AuthKind, Endpoint, Secret
 from mailsyncd.assemble import download_budget, max_size, settle_window
 from mailsyncd.config.load import Loaded
 from mailsyncd.config.values import Backend, DaemonSettings, StateSettings
 from mailsyncd.errors import ConfigError
-from mailsyncd.model import START_NOW, AuthKind, Dedupe, Endpoint, Secret, Start, StartKind
+from mailsyncd.model import START_NOW, Dedupe, Start, StartKind
 
 Load = Callable[..., Loaded]
 OUTLOOK = '[outlook]\nemail = "me@outlook.com"\nclient_id = "c"\nrefresh_token = "t"\n'

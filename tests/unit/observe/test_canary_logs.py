@@ -13,8 +13,9 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailsyncd.model import Account, AuthKind, Message, MessageRef, Route, Secret
+from mailsyncd.account import Account, AuthKind, Secret
 from mailsyncd.model import Listing as Listed
+from mailsyncd.model import Message, MessageRef, Route
 from mailsyncd.observe import logs, redact
 
 GOOGLE_ACCESS = "ya29.a0AfB_byCanaryCanary-Canary"
