@@ -5,18 +5,25 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from asyncio import sslproto
+from functools import lru_cache
+from pathlib import Path
 
+from mailsyncd.account import Endpoint
 from mailsyncd.errors import RouteBlocked
 from mailsyncd.imap.faults import unreachable
 from mailsyncd.imap.protocol import Connection
-from mailsyncd.model import Endpoint
 
 CONNECT_TIMEOUT = 60.0  # seconds, with TLS; throttled servers are slow (A27)
 SECOND_ADDRESS_AFTER = 0.5  # seconds: an address that leads nowhere must not hold up the others
 KEEPALIVE_AFTER = 60  # seconds of silence before the system asks whether the other end is there
 KEEPALIVE_EVERY = 20
 KEEPALIVE_TRIES = 4
+TLS_BUFFER = 16 * 1024  # bytes; a TLS record has 16 KiB at the most
 UNACKNOWLEDGED = 120_000  # milliseconds that sent bytes may go unacknowledged
+
+# asyncio keeps a buffer of 256 KiB for each TLS connection, for as long as it lasts.
+sslproto.SSLProtocol.max_size = TLS_BUFFER
 
 
 async def dial(endpoint: Endpoint, *, max_literal: int) -> Connection:
@@ -69,14 +76,23 @@ def tls_context(endpoint: Endpoint) -> ssl.SSLContext | None:
     """TLS is always verified, against the system's authorities and the user's own if given."""
     if not endpoint.tls:
         return None
+    if endpoint.ca_file is None:
+        return _context(None, 0)
+    try:
+        return _context(endpoint.ca_file, endpoint.ca_file.stat().st_mtime_ns)
+    except OSError as error:
+        reason = error.strerror or "no certificate in it"
+        raise RouteBlocked(f"{endpoint.ca_file}: can't be used as ca_file ({reason})") from error
+
+
+@lru_cache(16)
+def _context(ca_file: Path | None, written: int) -> ssl.SSLContext:
+    """Shared, since each holds all the system's authorities. `written`: a file that was changed is
+    read again."""
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if endpoint.ca_file is not None:
-        try:
-            context.load_verify_locations(cafile=str(endpoint.ca_file))
-        except OSError as error:
-            reason = error.strerror or "no certificate in it"
-            raise RouteBlocked(f"{endpoint.ca_file}: can't be used as ca_file ({reason})") from error
+    if ca_file is not None:
+        context.load_verify_locations(cafile=str(ca_file))
     return context
 
 

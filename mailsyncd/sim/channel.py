@@ -136,7 +136,8 @@ class Channel:
 
     def abort(self) -> None:
         """End the connection at once; what has not gone out is lost."""
-        if self._writer.transport.get_extra_info("socket").fileno() != -1:  # asyncio's stumbles over it
+        sock = self._writer.transport.get_extra_info("socket")
+        if sock is not None and sock.fileno() != -1:  # asyncio's stumbles over it
             self._writer.transport.abort()
 
     async def _skip_line(self, waiting: int) -> None:
