@@ -44,6 +44,7 @@ log = structlog.get_logger()
 BLOCKED_RETRY = 300.0  # seconds between tries of a destination that needs its user
 RESTING = 240.0  # seconds between looks at an idle connection
 GLANCE = 2.0  # seconds between looks for something that may be tried during a standstill
+LAST_NOTES = 5.0  # seconds for what is to be stored at the end: supervisors wait for no state store
 TICK = 1.0  # seconds: watermarks are stored this often at the most
 ONCE_ATTEMPTS = 3  # connections that run-once spends on a destination
 
@@ -168,6 +169,10 @@ class Destination:
     async def _work(self, feed: Callable[[Callable[[Route], Awaitable[None]]], Awaitable[None]]) -> None:
         """Write while `feed` brings messages; when that ends, or on stop(), finish and return."""
         await first_of(self._feed(feed), self._connections(), self._tick())
+        await first_of(self._last_notes(), self._belt.clock.sleep(LAST_NOTES))
+
+    async def _last_notes(self) -> None:
+        """What can't be stored in time, the next start finds out by itself."""
         await self._writer.store_watermarks()
         for watch in self.routes.watches.values():
             await watch.allowance.note()
@@ -209,8 +214,7 @@ class Destination:
             await first_of(self._belt.clock.sleep(wait), self._stopped())
 
     async def _one_connection(self) -> float | None:
-        """One connection's life. Returns the shortest pause before the next; None if it ended as
-        planned."""
+        """One connection's life. Returns the shortest pause before the next; None: it ended as planned."""
         self._enter(WriterState.CONNECTING)
         opened = asyncio.Event()
         try:
@@ -232,15 +236,13 @@ class Destination:
             await self._serve(session)
 
     async def _stopped_before(self, opened: asyncio.Event) -> None:
-        """A server that takes its time over the greeting must not hold up the end. Once there is a
-        session, it comes to its end by itself."""
+        """A slow greeting must not hold up the end; once there is a session, it ends by itself."""
         await self._stopping.wait()
         if opened.is_set():
             await asyncio.get_running_loop().create_future()
 
     async def _serve(self, session: SinkSession) -> None:
-        """Write over one connection until it ends, then wait for what is in flight. Raises
-        Transient if the connection was lost."""
+        """Write over one connection until it, and what is in flight, has ended. Transient: it was lost."""
         self._window = window = Window(session.limits, self._belt.clock)
         if self._slow_start:
             window.went_badly()

@@ -41,7 +41,7 @@ class Box:
         self.messages: dict[int, Mail] = {}
         self.numbered: dict[tuple[int, int], Mail] = {}  # every number that any message ever had
         self.archive: list[Mail] = []
-        self.sessions: set[BoxSession] = set()
+        self.sessions: list[BoxSession] = []
         self.refuse_connect: list[MailsyncError] = []
         self.refuse_read: list[MailsyncError] = []
         self.lives: float | None = None  # seconds that a session's token is good for
@@ -103,11 +103,11 @@ class BoxView:
         if self._box.refuse_connect:
             raise self._box.refuse_connect.pop(0)
         session = BoxSession(self._box, self._wire)
-        self._box.sessions.add(session)
+        self._box.sessions.append(session)
         try:
             yield session
         finally:
-            self._box.sessions.discard(session)
+            self._box.sessions.remove(session)
 
 
 class BoxSession:

@@ -9,9 +9,10 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from fakes import mail
 from harness import Bench, a_route
 from travel import TravelClock, TravelLoop
 from turmoil.destination import Destination, SinkView
@@ -38,7 +39,7 @@ class Daemon:
     wire: Wire
     store: WireStore
     bench: Bench
-    tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+    tasks: dict[asyncio.Task[Any], None] = field(default_factory=dict)
     main: asyncio.Task[None] | None = None
 
     @property
@@ -60,7 +61,7 @@ class World:
         self.daemons: list[Daemon] = []
         self.known_dead: set[str] = set()  # owners of which this host can tell that they are gone
         self.violations: list[str] = []
-        self._born = 0
+        self._born = self._edits = 0
         self._delivered = 0
         self.wrap_store: Callable[[WireStore], Any] = lambda store: store
         self.wrap_source: Callable[[Any], Any] = lambda source: source
@@ -113,6 +114,16 @@ class World:
             await asyncio.sleep(0)
         self.daemons.remove(daemon)
 
+    def reload(self, daemon: Daemon, *, without: Route | None = None, changed: Route | None = None) -> None:
+        """SIGHUP, with a route removed, and one that is to be begun anew."""
+        plans = [plan for plan in daemon.bench.plans() if plan.route != without]
+        self._edits += 1
+        for number, plan in enumerate(plans):
+            old = daemon.bench.routes._plans.get(plan.route.key, plan)
+            identity = self._edits if plan.route == changed else old.identity
+            plans[number] = replace(plan, identity=identity)
+        daemon.bench.routes.reconcile(plans)
+
     async def stop(self, daemon: Daemon) -> None:
         """SIGTERM; what isn't over in half a minute is held against it."""
         assert daemon.main is not None
@@ -163,8 +174,8 @@ class World:
         assert not self.violations, self.violations
         allowed: Counter[tuple[str, bytes]] = Counter()
         for route, box in self.boxes.items():
-            for mail in {one.identity: one for one in box.numbered.values()}.values():
-                allowed[route.folder, mail.body] += 1
+            for one in {one.identity: one for one in box.numbered.values()}.values():
+                allowed[route.folder, one.body] += 1
         for (folder, body), count in self.destination.ever.items():
             assert count <= allowed[folder, body], f"{body!r} is {count} times in {folder}"
         for route in self.routes:
@@ -184,8 +195,8 @@ class World:
         copied = {box.numbered[number].identity for number in settled} if box.has_gm else set()
         return [
             uid
-            for uid, mail in box.messages.items()
-            if (box.uidvalidity, uid) not in settled and mail.identity not in copied
+            for uid, one in box.messages.items()
+            if (box.uidvalidity, uid) not in settled and one.identity not in copied
         ]
 
     # ------------------------------------------------------------------ at the end
@@ -202,11 +213,15 @@ class World:
         there.full, there.lives, there.slow = None, None, 1.0
         for daemon in self.daemons:
             daemon.wire.thawed.set()
+            self.reload(daemon)
             daemon.store.away, daemon.store.lost_answers, daemon.store.latency = False, 0, 0.0
 
     def settle(self) -> None:
         """To the end of all that goes on, and a while longer."""
         self.run(self.calm())
+        if any(getattr(refusal, "vague", False) for refusal in self.destination.poison.values()):
+            # Only mail that passes tells messages at fault from a destination at fault.
+            self.deliver(self.routes[0], mail(0))
         for daemon in self.daemons[1:]:
             self.run(self.stop(daemon))
         if not self.daemons:
@@ -245,10 +260,10 @@ class World:
                 for one in rules.failures(self.store._table, route.key)
                 if not one.resolved
             }
-            for uid, mail in box.messages.items():
-                wanted[route.folder, mail.body] += (box.uidvalidity, uid) not in failed
-            for mail in box.numbered.values():
-                dates[route.folder, mail.body].add(mail.when)
+            for uid, one in box.messages.items():
+                wanted[route.folder, one.body] += (box.uidvalidity, uid) not in failed
+            for one in box.numbered.values():
+                dates[route.folder, one.body].add(one.when)
         for (folder, body), count in wanted.items():
             there = self.destination.ever[folder, body]
             assert there >= count, f"{body!r} is {there} times in {folder}, not {count}: lost"
@@ -266,6 +281,6 @@ def _owned_task(
 ) -> asyncio.Task[Any]:
     task = asyncio.Task(work, loop=loop, **named)
     if (daemon := _owner.get()) is not None:
-        daemon.tasks.add(task)
-        task.add_done_callback(daemon.tasks.discard)
+        daemon.tasks[task] = None
+        task.add_done_callback(daemon.tasks.pop)
     return task

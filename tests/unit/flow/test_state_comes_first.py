@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from fakes import mail
 from harness import a_route, bench_of
+from turmoil.world import ANN, World
 
 from mailsyncd.errors import StateUnavailable
 from mailsyncd.model import Record
@@ -92,3 +93,18 @@ async def test_a_full_window_does_not_hold_up_the_end() -> None:
         bench.outlook.hold.set()
         await asyncio.wait_for(task, 10)
     assert len(bench.outlook.bodies("Gmail/ann")) <= bench.outlook.limits.window
+
+
+def test_a_daemon_that_is_told_to_stop_while_the_store_is_away_does_not_wait_for_it() -> None:
+    world = World(ANN)
+    try:
+        daemon = world.start()
+        world.deliver(ANN, mail(1))
+        world.run(asyncio.sleep(0.6))  # it is DONE, and the watermark is not yet stored
+        daemon.store.away = True
+        world.run(world.stop(daemon))
+        assert not world.violations
+        assert world.destination.ever.total() == 1
+        world.settle()
+    finally:
+        world.close()
