@@ -153,6 +153,7 @@ def watermark_after_change(
     *,
     window: float,
     memory: float,
+    unread: bool = False,
 ) -> Watermark:
     """The watermark after the source's UIDVALIDITY changed: a window is searched again.
 
@@ -161,13 +162,16 @@ def watermark_after_change(
     recognised, unless that is later than that time. `window` and `memory` are in seconds. Where
     `before`, the records of the old numbering, has any that the watermark has passed, our clock
     can't narrow the window: it may be wrong, and the source's own dates tell what was settled when.
+    `unread`: some of an earlier window was set aside, so that it was not counted out.
     """
     known = min(now, old.updated_at)
     since = max(known - window, min(known, now - memory / 2))
     passed = [at for one in before if one.uid <= old.last_uid and (at := instant(one.internaldate))]
     if passed:
         since = min(max(passed) - window, max(since, min(passed)))
-    unfinished = old.last_uid + 1 < old.backlog_until  # an earlier window was not searched to its end
+    unfinished = (
+        unread or old.last_uid + 1 < old.backlog_until
+    )  # an earlier window was not searched to its end
     if old.since is not None and unfinished:
         since = min(since, old.since)
     whence = (*(old.rescan_of if unfinished else ()), old.uidvalidity)

@@ -43,13 +43,12 @@ class Reader:
 
     async def _serve(self, *, live_only: bool) -> None:
         while refs := await self._take(live_only):
-            left = {ref.uid: ref for ref in refs}
+            for ref in filter(self._outdated, refs):  # first, for another message may have its UID now
+                self.ready.put(Ready(Setback(ref, FailureKind.VANISHED, "its UIDVALIDITY is no more")))
+            left = {ref.uid: ref for ref in refs if not self._outdated(ref)}
             size = sum(ref.listing.size for ref in refs)
             self._expect(size)
             try:
-                for uid in [uid for uid, ref in left.items() if self._outdated(ref)]:
-                    gone = Setback(left.pop(uid), FailureKind.VANISHED, "its UIDVALIDITY is no more")
-                    self.ready.put(Ready(gone))
                 # A set that the server refused is asked for one by one, to find the culprit.
                 suspects = [[uid] for uid, ref in left.items() if ref.attempts]
                 for batch in [[uid for uid, ref in left.items() if not ref.attempts], *suspects]:

@@ -49,7 +49,7 @@ class Routes:
         self.watches: dict[str, Watch] = {}
         self._belt = belt
         self._plans: dict[str, RoutePlan] = {}
-        self._running: dict[str, tuple[RoutePlan, asyncio.Task[None]]] = {}
+        self._running: dict[str, tuple[Watch, asyncio.Task[None]]] = {}
         self._changed = asyncio.Event()
 
     @property
@@ -82,10 +82,9 @@ class Routes:
             while True:
                 self._changed.clear()
                 await self._stop_unwanted()
-                for key, plan in self._plans.items():
+                for key, watch in self.watches.items():
                     if key not in self._running:
-                        task = asyncio.create_task(self._one(self.watches[key], prepare))
-                        self._running[key] = (plan, task)
+                        self._running[key] = (watch, asyncio.create_task(self._one(watch, prepare)))
                 changed = asyncio.create_task(self._changed.wait())
                 try:
                     await self._first_to_end(changed)
@@ -121,11 +120,8 @@ class Routes:
                 task.result()
 
     async def _stop_unwanted(self) -> None:
-        gone = [
-            key
-            for key, (plan, _) in self._running.items()
-            if key not in self._plans or self._plans[key].identity != plan.identity
-        ]
+        # By the watch, not by the plan: a route may be removed and be back before this looks.
+        gone = [key for key, (watch, _) in self._running.items() if self.watches.get(key) is not watch]
         await self._stop(gone)
         for key in gone:
             self._belt.queue.drop(key)

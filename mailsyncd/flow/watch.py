@@ -95,6 +95,7 @@ class Watch:
         self._belt = belt
         self._settings = settings
         self._listed = asyncio.Event()
+        self._settled: list[tuple[int, int]] = []  # while the progress was being loaded
         self._timer = SweepTimer(belt.clock, settings.sweep_interval, belt.rng)
         self._puller = Puller(
             route, belt.queue, belt.ready, belt.clock, allowance, max_size=settings.max_message
@@ -259,13 +260,24 @@ class Watch:
         if self.progress is not None and self.progress.uidvalidity == mailbox.uidvalidity:
             await self._check_numbers(session, self.progress.stored)
             return self.progress
+        self._settled.clear()
         watermark = await self._watermark(session, mailbox)
         store, gate, key = self._belt.store, self._belt.gate, self.route.key
         records = await gate.call(lambda: store.records(key, mailbox.uidvalidity, watermark.last_uid))
         failures = await gate.call(lambda: store.failures(key))
         self._belt.queue.drop_unclaimed(key)
         self.progress = Progress.load(watermark, records, failures)
+        for uidvalidity, uid in self._settled:  # since the records were read
+            self.settle(uidvalidity, uid)
         return self.progress
+
+    def settle(self, uidvalidity: int, uid: int) -> None:
+        """A message is done, skipped, or recorded as a failure. It may be of an earlier plan of this
+        route, so that the progress is only being loaded."""
+        if self.progress is not None and self.progress.uidvalidity == uidvalidity:
+            self.progress.settle(uid)
+        else:
+            self._settled.append((uidvalidity, uid))
 
     async def _watermark(self, session: SourceSession, mailbox: Mailbox) -> Watermark:
         store, gate, key = self._belt.store, self._belt.gate, self.route.key
@@ -280,11 +292,21 @@ class Watch:
         else:
             window, memory = self._settings.uidvalidity_window, self._settings.record_ttl
             before = await gate.call(lambda: store.records(key, stored.uidvalidity))
-            new = watermark_after_change(stored, mailbox, now, before, window=window, memory=memory)
+            new = watermark_after_change(
+                stored, mailbox, now, before, window=window, memory=memory, unread=await self._unread(stored)
+            )
             log.warning("route.uidvalidity_changed", before=stored.uidvalidity, now=mailbox.uidvalidity)
         if not await gate.call(lambda: store.advance(key, new, expected=stored)):
             raise LeaseLost(f"another daemon moved the watermark of {self.route.name}")
         return new
+
+    async def _unread(self, stored: Watermark) -> bool:
+        """Whether something of a window that was searched again could not be read, or was not."""
+        failures = await self._belt.gate.call(lambda: self._belt.store.failures(self.route.key))
+        return any(
+            one.uidvalidity == stored.uidvalidity and one.uid < stored.backlog_until and not one.resolved
+            for one in failures
+        )
 
     async def _check_numbers(self, session: SourceSession, stored: Watermark | None) -> None:
         """Whether the source still numbers its messages as the watermark takes for granted."""

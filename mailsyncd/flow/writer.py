@@ -249,8 +249,8 @@ class Writer:
 
     def _advance(self, ref: MessageRef) -> None:
         watch = self._watches.get(ref.route.key)
-        if watch and watch.progress and watch.progress.uidvalidity == ref.uidvalidity:
-            watch.progress.settle(ref.uid)
+        if watch is not None:
+            watch.settle(ref.uidvalidity, ref.uid)
 
     async def store_watermarks(self) -> None:
         """Write what has advanced. Called at most once a second, and when the writer ends."""

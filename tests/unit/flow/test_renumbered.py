@@ -267,3 +267,20 @@ async def test_a_failure_is_listed_once_though_the_source_was_renumbered_since()
         await bench.clock.advance(300)
     assert bench.outlook.bodies(FOLDER) == [mail(2), mail(1)]
     assert all(one.resolved for one in await bench.store.failures(ROUTE.key))
+
+
+async def test_what_could_not_be_read_between_two_changes_of_uidvalidity_is_known_from_before_both() -> None:
+    bench = bench_of(ROUTE)
+    box = bench.boxes[ROUTE]
+    box.deliver(mail(1))
+    unreadable = MessageRejected("cannot be read", FailureKind.SOURCE_UNREADABLE)
+    async with bench.running():
+        await bench.clock.advance(3)
+        box.refuse_read = lambda uids: unreadable
+        renumber(box)
+        await bench.clock.advance(60)
+        assert bench.watch(ROUTE).tally.failed == 1
+        box.refuse_read = lambda uids: None
+        renumber(box)
+        await bench.clock.advance(60)
+    assert bench.outlook.bodies(FOLDER) == [mail(1)]

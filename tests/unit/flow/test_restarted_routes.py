@@ -1,0 +1,83 @@
+"""A route is begun anew, by a reload or by a change of UIDVALIDITY, while its messages are under way: they
+are settled all the same, and the watermark follows."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from fakes import mail
+from harness import Bench, a_route, bench_of
+
+from mailsyncd.flow.allowance import Allowance
+from mailsyncd.flow.preflight import Preflight
+from mailsyncd.flow.queue import RefQueue
+from mailsyncd.flow.read import Reader
+from mailsyncd.flow.ready import ReadyQueue, Setback
+from mailsyncd.model import Failure, Lane, Listing, Message, MessageRef, Via
+
+ROUTE = a_route()
+
+
+async def last_uid(bench: Bench) -> int | None:
+    mark = await bench.store.watermark(ROUTE.key)
+    return mark and mark.last_uid
+
+
+async def test_a_route_that_is_removed_and_back_in_one_breath_goes_on() -> None:
+    bench = bench_of(ROUTE)
+    bench.outlook.hold = asyncio.Event()
+    bench.boxes[ROUTE].deliver(mail(1))
+    async with bench.running():
+        await bench.clock.advance(1)
+        bench.routes.reconcile([])
+        bench.routes.reconcile(bench.plans())
+        bench.outlook.hold.set()
+        await bench.clock.advance(5)
+        bench.boxes[ROUTE].deliver(mail(2))
+        await bench.clock.advance(5)
+        assert await last_uid(bench) == 2
+    assert bench.outlook.bodies(ROUTE.folder) == [mail(1), mail(2)]
+
+
+async def test_what_is_settled_while_a_restarted_route_reads_its_records_is_settled() -> None:
+    bench = bench_of(ROUTE)
+    bench.outlook.hold = asyncio.Event()
+    bench.boxes[ROUTE].deliver(mail(1))
+    failures, answer = bench.store.failures, asyncio.Event()
+
+    async def slow_failures(route: str) -> list[Failure]:
+        await answer.wait()
+        return await failures(route)
+
+    async with bench.running():
+        await bench.clock.advance(1)
+        assert bench.outlook.in_flight == 1
+        bench.store.failures = slow_failures  # type: ignore[method-assign]
+        bench.routes.reconcile([replace(one, identity="new") for one in bench.plans()])
+        await bench.clock.advance(1)  # it has the record as PENDING
+        bench.outlook.hold.set()
+        await bench.clock.advance(1)
+        answer.set()
+        await bench.clock.advance(5)
+        assert await last_uid(bench) == 1
+    assert bench.outlook.bodies(ROUTE.folder) == [mail(1)]
+
+
+async def test_one_number_of_two_numberings_is_two_messages() -> None:
+    """What is PENDING from before the change, and the message that has its number now."""
+    bench = bench_of(ROUTE)
+    box = bench.boxes[ROUTE]
+    uid = box.deliver(mail(1))
+    refs = [
+        MessageRef(ROUTE, uidvalidity, Listing(uid, 80, ""), Lane.LIVE, Via.START, 0.0)
+        for uidvalidity in (box.uidvalidity, box.uidvalidity - 1)
+    ]
+    queue, ready = RefQueue(10), ReadyQueue(10_000)
+    queue.put_back(refs)
+    queue.close()
+    allowance: Allowance = bench.allowance(ROUTE.gmail)
+    async with box.session() as session:
+        await Reader(session, ROUTE.key, queue, ready, Preflight(), allowance).run()
+    items = [ready.get().item for _ in range(len(ready))]
+    assert {(type(one), one.ref.uidvalidity) for one in items} == {(Setback, 6), (Message, 7)}
