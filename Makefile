@@ -54,6 +54,11 @@ faults-sample: venv  ## some of every fault, for three minutes and a bit
 soak: venv  ## a day of the daemon's life in 15 minutes, with every fault, a table by hours; HOURS=n SEED=n
 	cd tests && ../$(RUN) -m faults.soak --hours $(or $(HOURS),24) --seed $(or $(SEED),1)
 
+histories: venv  ## any history at all of mail, servers, daemons and clocks: HISTORIES=n of them, SEED=n replays
+	@seed=$(or $(SEED),$$(date +%s)); echo "make histories HISTORIES=$(or $(HISTORIES),2000) SEED=$$seed"; \
+	HISTORIES=$(or $(HISTORIES),2000) PYTHONHASHSEED=0 $(RUN) -m pytest -s -p no:cacheprovider \
+	--hypothesis-seed=$$seed tests/unit/flow/test_any_history.py
+
 slow: venv  ## the tests that take minutes: memory and fairness with the largest backlogs
 	$(RUN) -m pytest -m slow
 
@@ -79,4 +84,4 @@ docker:  ## the container image, with docker
 clean:  ## remove what was made here
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 
-.PHONY: help venv demo test real lint types check bench faults faults-sample soak slow mutants unit image lock docker clean
+.PHONY: help venv demo test real lint types check bench faults faults-sample soak histories slow mutants unit image lock docker clean

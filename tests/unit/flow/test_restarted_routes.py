@@ -6,14 +6,14 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from fakes import mail
+from fakes import breathe, mail
 from harness import Bench, a_route, bench_of
 
-from mailsyncd.flow.allowance import Allowance
 from mailsyncd.flow.preflight import Preflight
 from mailsyncd.flow.queue import RefQueue
 from mailsyncd.flow.read import Reader
 from mailsyncd.flow.ready import ReadyQueue, Setback
+from mailsyncd.flow.tasks import first_of
 from mailsyncd.model import Failure, Lane, Listing, Message, MessageRef, Via
 
 ROUTE = a_route()
@@ -75,9 +75,8 @@ async def test_one_number_of_two_numberings_is_two_messages() -> None:
     ]
     queue, ready = RefQueue(10), ReadyQueue(10_000)
     queue.put_back(refs)
-    queue.close()
-    allowance: Allowance = bench.allowance(ROUTE.gmail)
     async with box.session() as session:
-        await Reader(session, ROUTE.key, queue, ready, Preflight(), allowance).run()
+        reader = Reader(session, ROUTE.key, queue, ready, Preflight(), bench.allowance(ROUTE.gmail))
+        await first_of(reader.run(), breathe())
     items = [ready.get().item for _ in range(len(ready))]
     assert {(type(one), one.ref.uidvalidity) for one in items} == {(Setback, 6), (Message, 7)}
