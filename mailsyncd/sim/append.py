@@ -71,9 +71,10 @@ async def append(session: Session, cursor: Cursor) -> str:
 
 
 def commit(backend: Backend, account: Account, arguments: bytes) -> None:
-    """Carry out an APPEND whose client has gone: late commits have no one to tell."""
+    """Carry out an APPEND whose client has gone: there is no one to tell, not even of a refusal."""
     target, raw = _parse(Cursor(arguments))
-    _store(backend, account.mailbox(target.mailbox), target, raw)
+    if _objection(raw, backend.personality) is None:
+        _store(backend, account.mailbox(target.mailbox), target, raw)
 
 
 def _parse(cursor: Cursor) -> tuple[Target, bytes]:

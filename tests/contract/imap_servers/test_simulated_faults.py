@@ -76,6 +76,19 @@ async def test_a_late_commit_comes_after_the_connection_is_gone(
     assert outlook.messages(ME)[0].flags == {"\\Seen"}
 
 
+async def test_what_a_server_refuses_it_does_not_commit_late(
+    outlook: OutlookServer, signed_in: Connected
+) -> None:
+    imap = await signed_in(outlook, ME)
+    outlook.script(Fault("APPEND", Act.LATE, delay=0.05))
+    long = MAIL + b"x" * 12_000 + b"\r\n"
+    imap.start(b"APPEND INBOX {%d+}\r\n%s" % (len(long), long))
+    await cut_off(imap)
+    while outlook.commits_to_come:  # noqa: ASYNC110 - looking is all there is
+        await asyncio.sleep(0.01)
+    assert bodies(outlook) == []
+
+
 async def test_a_fault_waits_for_its_turn_and_strikes_so_often(
     outlook: OutlookServer, signed_in: Connected
 ) -> None:
