@@ -33,6 +33,7 @@ from mailsyncd.flow.share import Share
 from mailsyncd.flow.vouch import Vouch
 from mailsyncd.imap.gmail import GmailSource
 from mailsyncd.imap.outlook import OutlookSink
+from mailsyncd.imap.pace import Pace
 from mailsyncd.imap.profiles import choose
 from mailsyncd.imap.session import Login, PasswordLogin, TokenLogin
 from mailsyncd.observe.clock import SystemClock
@@ -109,6 +110,7 @@ class Assembly:
         self.gate = Gate(self.store, self.clock, self.rng, grace=configuration.state.grace)
         self.identity = Identity(owner(), is_gone)
         self.share = Share(self.store, self.gate, self.identity, self.clock, life=configuration.state.lease)
+        self.pace = Pace(self.clock)
         self.queue = RefQueue(configuration.daemon.queue_size)
         self.allowances: dict[str, Allowance] = {}
         directory = configuration.state.path.parent / "tokens"
@@ -165,6 +167,7 @@ class Assembly:
             settings.route.mailbox,
             clock=self.clock,
             rng=self.rng,
+            pace=self.pace,
             max_literal=daemon.max_message_size,
             idle_renewal=daemon.idle_renewal,
             poll_interval=daemon.poll_interval,

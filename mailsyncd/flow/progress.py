@@ -127,9 +127,11 @@ class Progress:
         if new.last_uid + 1 >= new.backlog_until:
             self.twins = None
 
-    def watermark(self, now: float) -> Watermark:
-        """The highest contiguous settled UID, as it may be stored."""
+    def watermark(self, now: float) -> Watermark | None:
+        """With the highest contiguous settled UID, to be stored; None if it has not moved."""
         while self._heap and self._heap[0] not in self._open:
             heapq.heappop(self._heap)
         contiguous = self._heap[0] - 1 if self._heap else self.listed_to
-        return replace(self.stored, last_uid=max(contiguous, self.stored.last_uid), updated_at=now)
+        if contiguous <= self.stored.last_uid:
+            return None
+        return replace(self.stored, last_uid=contiguous, updated_at=now)

@@ -102,8 +102,9 @@ class RefQueue:
     def hold_old(self, route: str, held: bool) -> None:
         """Whether old mail of a route has to wait, however long."""
         shelf = self._shelf(route)
-        shelf.old_held = held
-        shelf.filled.set()
+        if shelf.old_held != held:
+            shelf.old_held = held
+            shelf.filled.set()
 
     def held(self, route: str) -> int:
         """How many references of old mail wait so."""

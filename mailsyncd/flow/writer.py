@@ -256,11 +256,9 @@ class Writer:
         """Write what has advanced. Called at most once a second, and when the writer ends."""
         for key, watch in list(self._watches.items()):
             progress = watch.progress
-            if progress is None:
+            if progress is None or (moved := progress.watermark(self._belt.clock.now())) is None:
                 continue
-            new = self._folders.noted(watch.route.folder, progress.watermark(self._belt.clock.now()))
-            if new.last_uid == progress.stored.last_uid:
-                continue
+            new = self._folders.noted(watch.route.folder, moved)
             reached(Step.WATERMARK_ASKED)
             if not await self._store_watermark(key, new, progress.stored):
                 raise LeaseLost(f"another daemon moved the watermark of {watch.route.name}")

@@ -20,6 +20,7 @@ from mailsyncd.imap.faults import During, refusal
 from mailsyncd.imap.fetches import Gathered, digits, number, text, uid_sets
 from mailsyncd.imap.marks import MARKS, GatheredMarks
 from mailsyncd.imap.names import Naming
+from mailsyncd.imap.pace import Pace
 from mailsyncd.imap.responses import Response, Status, Value, pairs, status_of, values
 from mailsyncd.imap.searches import found_uids, search_date, search_keys
 from mailsyncd.imap.session import Login, Session, session_end, signed_in
@@ -53,6 +54,7 @@ class GmailSource:
         *,
         clock: Clock,
         rng: Random,
+        pace: Pace,
         max_literal: int,
         idle_renewal: float = 540.0,
         poll_interval: float = 30.0,
@@ -61,6 +63,7 @@ class GmailSource:
         self._login = login
         self._mailbox = mailbox
         self._rng = rng
+        self._pace = pace
         self.clock = clock
         self.max_literal = max_literal
         self.idle_renewal = idle_renewal
@@ -69,6 +72,7 @@ class GmailSource:
     @asynccontextmanager
     async def session(self) -> AsyncIterator[GmailSession]:
         """Connect, sign in, EXAMINE."""
+        await self._pace.turn(self._endpoint.host)
         async with signed_in(
             self._endpoint, self._login, max_literal=self.max_literal, allowed=ALLOWED
         ) as session:

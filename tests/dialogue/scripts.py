@@ -11,6 +11,7 @@ from random import Random
 from mailsyncd.account import Endpoint, Secret
 from mailsyncd.imap.gmail import GmailSource
 from mailsyncd.imap.outlook import OutlookSink
+from mailsyncd.imap.pace import Pace
 from mailsyncd.imap.profiles import Profile, choose
 from mailsyncd.imap.session import Login, PasswordLogin
 from mailsyncd.observe.clock import SystemClock
@@ -119,6 +120,7 @@ def source(port: int, login: Login = LOGIN, **settings: float) -> GmailSource:
         "INBOX",
         clock=SystemClock(),
         rng=Random(1),
+        pace=Pace(SystemClock()),
         max_literal=10_000_000,
         **settings,
     )

@@ -11,6 +11,7 @@ from scripts import BASIC, LOGIN, Line, served, source
 from mailsyncd.account import Endpoint
 from mailsyncd.errors import ConnectionLost, FailureKind, MessageRejected, RouteBlocked, Transient
 from mailsyncd.imap.gmail import GmailSource
+from mailsyncd.imap.pace import Pace
 from mailsyncd.model import Listing
 from mailsyncd.observe.clock import SystemClock
 
@@ -240,6 +241,7 @@ async def test_a_server_that_says_throttled_in_its_ok_is_given_rest() -> None:
             "INBOX",
             clock=Clock(),
             rng=Random(1),
+            pace=Pace(SystemClock()),
             max_literal=10,
         )
         async with throttled.session() as session:

@@ -23,6 +23,7 @@ from mailsyncd.account import Endpoint
 from mailsyncd.errors import RouteBlocked, Transient
 from mailsyncd.imap.gmail import GmailSource
 from mailsyncd.imap.outlook import OutlookSink
+from mailsyncd.imap.pace import Pace
 from mailsyncd.imap.profiles import choose
 from mailsyncd.observe.clock import SystemClock
 
@@ -90,7 +91,9 @@ def serving(certificate: Path) -> ssl.SSLContext:
 
 def both(port: int, ca_file: Path | None) -> tuple[GmailSource, OutlookSink]:
     endpoint, clock = Endpoint("localhost", port, ca_file=ca_file), SystemClock()
-    source = GmailSource(endpoint, LOGIN, "INBOX", clock=clock, rng=Random(1), max_literal=10_000)
+    source = GmailSource(
+        endpoint, LOGIN, "INBOX", clock=clock, rng=Random(1), pace=Pace(clock), max_literal=10_000
+    )
     return source, OutlookSink(endpoint, LOGIN, choose("localhost"), clock=clock, rng=Random(1))
 
 
@@ -162,7 +165,15 @@ async def test_a_portal_with_a_good_certificate_that_is_no_mail_server_hears_not
 
 async def test_a_name_that_can_not_be_resolved_is_tried_again_later() -> None:
     endpoint = Endpoint("mail.invalid")
-    source = GmailSource(endpoint, LOGIN, "INBOX", clock=SystemClock(), rng=Random(1), max_literal=10_000)
+    source = GmailSource(
+        endpoint,
+        LOGIN,
+        "INBOX",
+        clock=SystemClock(),
+        rng=Random(1),
+        pace=Pace(SystemClock()),
+        max_literal=10_000,
+    )
     with pytest.raises(Transient, match=r"^mail\.invalid:993: "):
         async with source.session():
             pass

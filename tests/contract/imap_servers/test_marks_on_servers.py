@@ -10,6 +10,7 @@ from imap_targets import Target
 from mailsyncd.account import Endpoint
 from mailsyncd.imap.gmail import GmailSource
 from mailsyncd.imap.outlook import OutlookSink
+from mailsyncd.imap.pace import Pace
 from mailsyncd.imap.profiles import choose
 from mailsyncd.imap.session import TokenLogin
 from mailsyncd.model import TailMessage
@@ -37,7 +38,15 @@ class OneToken:
 def source(server: Target) -> GmailSource:
     login = TokenLogin(server.user, OneToken(server.token))
     endpoint = Endpoint(server.host, server.port, tls=False)
-    return GmailSource(endpoint, login, "INBOX", clock=SystemClock(), rng=Random(1), max_literal=1 << 20)
+    return GmailSource(
+        endpoint,
+        login,
+        "INBOX",
+        clock=SystemClock(),
+        rng=Random(1),
+        pace=Pace(SystemClock()),
+        max_literal=1 << 20,
+    )
 
 
 def sink(server: Target) -> OutlookSink:
