@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,6 +46,20 @@ async def opened(path: Path, **arguments: bool) -> SqliteStore:
     store = SqliteStore(path, clock=SystemClock(), **arguments)
     await store.open()
     return store
+
+
+async def test_reading_all_records_of_a_route_takes_little_more_than_they_do(tmp_path: Path) -> None:
+    store = await opened(tmp_path / "state.db")
+    await asyncio.gather(*(store.claim(ROUTE, record(uid)) for uid in range(1, 2001)))
+    tracemalloc.start()
+    try:
+        records = await store.records(ROUTE, 7)
+        left, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(records) == 2000
+    assert most < 1.2 * left
+    await store.close()
 
 
 async def test_what_was_acknowledged_outlives_kill_9(tmp_path: Path) -> None:
