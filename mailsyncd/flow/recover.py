@@ -74,6 +74,7 @@ class Recovery:
         self._settle_window = settle_window
         self.trouble: dict[str, str] = {}  # why a folder could not be looked into at the last look
         self._doubts: list[Doubt] = []
+        self._void: set[Claimant] = set()
         self._fresh = False
         self._looked_mono = float("-inf")
         self._routes: tuple[Route, ...] = ()
@@ -113,15 +114,24 @@ class Recovery:
                 route, record.uidvalidity, listing, Lane.LIVE, Via.START, self._clock.monotonic()
             )
             adopted = replace(record, claimed_by=Claimant(epoch, uuid4().hex))
-            if ref.key not in in_hands and await self._adopt(route, record, adopted):
+            if ref.key in in_hands:
+                continue
+            if record.claimed_by.epoch == epoch:
+                self._void.add(record.claimed_by)
+            if await self._adopt(route, record, adopted):
                 self.doubt(ref, adopted, settle=record.claimed_by.epoch != epoch)
 
     async def _adopt(self, route: Route, record: Record, adopted: Record) -> bool:
         return await self._gate.call(lambda: self._store.adopt(route.key, record, adopted))
 
+    def void(self, ref: MessageRef) -> bool:
+        """Whether its claim was taken over by ourselves: it lay about when its route was begun anew."""
+        return ref.record is not None and ref.record.claimed_by in self._void
+
     def forget(self) -> None:
         """The lease is gone: the doubts are the next holder's."""
         self._doubts = []
+        self._void.clear()
 
     def due(self) -> float | None:
         """Seconds until a look is needed; None if there is no doubt."""

@@ -104,6 +104,7 @@ class Routes:
             self._belt.queue.drop(key)
 
     async def _one(self, watch: Watch, prepare: Prepare) -> None:
+        self._belt.queue.drop(watch.route.key)  # what came back after its earlier life, and is taken over now
         await prepare(watch.route)
         await watch.run()
 

@@ -100,6 +100,8 @@ class Writer:
         Transient, which ask it to pause; and MessageRejected when that has been taken care of.
         """
         item = ready.item
+        if self._recovery.void(item.ref):
+            return None
         self.in_flight.add(item.ref.key)
         try:
             if isinstance(item, Setback):
@@ -342,8 +344,7 @@ class Writer:
             self._recovery.doubt(ref, record, settle=False)
 
     async def _lost(self, message: Message, record: Record, lost: ConnectionLost) -> None:
-        """The connection ended in the middle of this APPEND, by chance or because of it (B38, B40).
-        Raises _Unsent where it may simply be sent again."""
+        """The connection ended in this APPEND, by chance or because of it (B38, B40). _Unsent: send again."""
         ref = message.ref
         final = advised(self._standstill.lost(ref.key, lost), message.body)
         if lost.sent is not Sent.NOTHING:

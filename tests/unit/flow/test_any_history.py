@@ -190,9 +190,14 @@ class History(RuleBasedStateMachine):
         self.world.destination.lives = lives
         self._pass(then)
 
-    @rule(route=routes, then=moments)
-    def renumber_the_source(self, route: int, then: float) -> None:
-        self.world.boxes[self._route(route)].renumber()
+    @rule(route=routes, doubled=st.booleans(), then=moments)
+    def renumber_the_source(self, route: int, doubled: bool, then: float) -> None:
+        """Perhaps when it has one message twice."""
+        box = self.world.boxes[self._route(route)]
+        if doubled and box.messages:
+            self.world.deliver(self._route(route), next(reversed(box.messages.values())).body)
+            self._pass(2.0)
+        box.renumber()
         self._pass(then)
 
     @rule(route=routes, cut=st.booleans(), then=moments)

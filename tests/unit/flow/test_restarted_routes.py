@@ -8,7 +8,10 @@ from dataclasses import replace
 
 from fakes import breathe, mail
 from harness import Bench, a_route, bench_of
+from turmoil.destination import Reply
+from turmoil.world import ANN, World
 
+from mailsyncd.errors import ConnectionLost, Sent
 from mailsyncd.flow.preflight import Preflight
 from mailsyncd.flow.queue import RefQueue
 from mailsyncd.flow.read import Reader
@@ -80,3 +83,42 @@ async def test_one_number_of_two_numberings_is_two_messages() -> None:
         await first_of(reader.run(), breathe())
     items = [ready.get().item for _ in range(len(ready))]
     assert {(type(one), one.ref.uidvalidity) for one in items} == {(Setback, 6), (Message, 7)}
+
+
+def test_what_was_in_doubt_when_its_route_was_removed_is_copied_once_when_it_is_back() -> None:
+    world = World(ANN)
+    try:
+        daemon = world.start()
+        world.run(asyncio.sleep(1))
+        world.destination.replies.append(Reply(stored=False, silent=True))
+        world.deliver(ANN, mail(1))
+        world.run(asyncio.sleep(70))  # it is in doubt
+        world.reload(daemon, without=ANN)
+        world.run(asyncio.sleep(120))  # recovery has found that it may be appended again
+        world.reload(daemon)
+        world.run(asyncio.sleep(10))
+        assert world.destination.ever.total() == 1
+        assert daemon.bench.destination.status().epoch == 1
+        world.settle()
+    finally:
+        world.close()
+
+
+async def test_what_came_back_unsent_after_its_route_was_removed_is_copied_once_when_it_is_back() -> None:
+    bench = bench_of(ROUTE)
+    outlook, losses = bench.outlook, [ConnectionLost("cut", Sent.NOTHING)]
+    outlook.before = lambda body: losses.pop() if losses else None
+    outlook.hold = asyncio.Event()
+    bench.boxes[ROUTE].deliver(mail(1))
+    async with bench.running():
+        await bench.clock.advance(1)
+        bench.routes.reconcile([])
+        await bench.clock.advance(0.1)
+        outlook.fail_connect = [ConnectionLost("not now")]
+        outlook.hold.set()
+        await bench.clock.advance(0.1)
+        bench.routes.reconcile(bench.plans())
+        await bench.clock.advance(30)
+        assert outlook.appends == 2
+        assert bench.destination.status().epoch == 1
+    assert outlook.bodies(ROUTE.folder) == [mail(1)]
