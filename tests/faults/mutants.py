@@ -40,6 +40,8 @@ class Mutant:
 
 
 PATH = (FLOW + "test_path_of_a_message.py",)
+HISTORY = (FLOW + "test_any_history.py",)
+OUTLIVED = (FLOW + "test_no_connection_outlives_it.py",)
 STATE = ("tests/contract/state/test_state_stores.py", "-k", "memory")
 MUTANTS = (
     Mutant(
@@ -167,6 +169,104 @@ MUTANTS = (
         "max_literal=self.max_literal, allowed=ALLOWED",
         "max_literal=self.max_literal, allowed=None",
         ("tests/dialogue/test_source_dialogues.py",),
+    ),
+    Mutant(
+        "any history: settle window",
+        "mailsyncd/flow/recover.py",
+        "wait = self._settle_window if settle else 0.0",
+        "wait = 0.0",
+        HISTORY,
+    ),
+    Mutant(
+        "any history: recovery scan",
+        "mailsyncd/flow/recover.py",
+        "for record in await self._gate.call(lambda: self._store.pending(route.key)):",
+        "for record in list[Record]():",
+        HISTORY,
+    ),
+    Mutant(
+        "any history: the lease is asked before each APPEND",
+        "mailsyncd/flow/lease.py",
+        "if self._lease is None or not self.held:",
+        "if self._lease is None:",
+        HISTORY,
+    ),
+    Mutant(
+        "any history: contiguous watermark",
+        "mailsyncd/flow/progress.py",
+        "contiguous = self._heap[0] - 1 if self._heap else self.listed_to",
+        "contiguous = self.listed_to",
+        HISTORY,
+    ),
+    Mutant(
+        "any history: twins are counted one by one",
+        "mailsyncd/policy.py",
+        "self._left.setdefault(_twin_key(record, record.sha256), []).append(record)",
+        "self._left.setdefault(_twin_key(record, record.sha256), [record])",
+        HISTORY,
+    ),
+    Mutant(
+        "any history: an outdated UID is not copied",
+        "mailsyncd/flow/renumbered.py",
+        "return progress is not None and progress.uidvalidity != ref.uidvalidity",
+        "return False",
+        HISTORY,
+    ),
+    Mutant(
+        "a reload leaves alone what waits for another try",
+        "mailsyncd/flow/writer.py",
+        "return self.in_flight | self.later.keys",
+        "return self.in_flight",
+        OUTLIVED,
+    ),
+    Mutant(
+        "a UID that means another message now is noticed",
+        "mailsyncd/flow/oddities.py",
+        "if not _same(known[one.uid], one):",
+        "if False:",
+        (FLOW + "test_odd_sources.py",),
+    ),
+    Mutant(
+        "connections that a message ends are counted",
+        "mailsyncd/flow/stragglers.py",
+        "self._known[key].losses += 1",
+        "pass",
+        OUTLIVED,
+    ),
+    Mutant(
+        "one copy a folder: what the folder holds",
+        "mailsyncd/flow/duplicates.py",
+        "if index is not None and mark in index.uids:",
+        "if index is not None and False:",
+        (FLOW + "test_one_copy_a_folder.py",),
+    ),
+    Mutant(
+        "one copy a folder: what is under way",
+        "mailsyncd/flow/duplicates.py",
+        "if others != {message.ref.key}:",
+        "if False:",
+        (FLOW + "test_one_copy_a_folder.py",),
+    ),
+    Mutant(
+        "a DONE that was cut short is no doubt about the copy",
+        "mailsyncd/flow/writer.py",
+        "if record is not None and appended is not None:",
+        "if False:",
+        (FLOW + "test_renumbered.py",),
+    ),
+    Mutant(
+        "a claim that was taken over is void",
+        "mailsyncd/flow/recover.py",
+        "return ref.record is not None and ref.record.claimed_by in self._void",
+        "return False",
+        (FLOW + "test_restarted_routes.py",),
+    ),
+    Mutant(
+        "what is settled while a route is loaded",
+        "mailsyncd/flow/watch.py",
+        "self._settled.append((uidvalidity, uid))",
+        "pass",
+        (FLOW + "test_restarted_routes.py",),
     ),
 )
 
