@@ -59,6 +59,7 @@ class Grant:
     access_token: str = field(repr=False)
     life: float
     refresh_token: Secret | None = None
+    scope: str | None = None  # as echoed
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,15 +119,19 @@ async def exchange(client: httpx.AsyncClient, account: Account, refresh_token: S
         form["client_secret"] = account.client_secret.reveal()
     if account.scope:
         form["scope"] = account.scope
+    return judge(account, await ask(client, account.user, account.token_url, form), now)
+
+
+async def ask(client: httpx.AsyncClient, user: str, url: str, form: dict[str, str]) -> Reply:
+    """Post a form, within a deadline. Raises Transient if no answer comes."""
     try:
         async with asyncio.timeout(EXCHANGE_DEADLINE):
-            reply = await _post(client, account.token_url, form)
+            return await _post(client, url, form)
     except TimeoutError:
-        raise Transient(f"{account.user}: the token endpoint did not answer in time") from None
+        raise Transient(f"{user}: the token endpoint did not answer in time") from None
     except httpx.HTTPError as failure:
-        why = _presentable(str(failure)) or type(failure).__name__
-        raise Transient(f"{account.user}: the token endpoint could not be asked: {why}") from None
-    return judge(account, reply, now)
+        why = presentable(str(failure)) or type(failure).__name__
+        raise Transient(f"{user}: the token endpoint could not be asked: {why}") from None
 
 
 async def _post(client: httpx.AsyncClient, url: str, form: dict[str, str]) -> Reply:
@@ -142,7 +147,7 @@ async def _post(client: httpx.AsyncClient, url: str, form: dict[str, str]) -> Re
 
 def judge(account: Account, reply: Reply, now: float) -> Grant:
     """What an answer means. `now` (wall clock) is for a Retry-After given as a date."""
-    fields = _json_object(reply.body)
+    fields = json_object(reply.body)
     if reply.status != 200:
         raise _refusal(account, reply, fields, now)
     if fields is None:
@@ -156,11 +161,17 @@ def judge(account: Account, reply: Reply, now: float) -> Grant:
             f"{account.user}: the token has the wrong scope ({missing} is missing): "
             "sign in again and allow access to mail"
         )
-    rotated = fields.get("refresh_token")
-    return Grant(token, _life(fields), Secret(rotated) if isinstance(rotated, str) and rotated else None)
+    rotated, scope = fields.get("refresh_token"), fields.get("scope")
+    return Grant(
+        token,
+        _life(fields),
+        Secret(rotated) if isinstance(rotated, str) and rotated else None,
+        scope if isinstance(scope, str) else None,
+    )
 
 
-def _json_object(body: bytes) -> dict[str, Any] | None:
+def json_object(body: bytes) -> dict[str, Any] | None:
+    """The object that an answer is; None if it is something else."""
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
@@ -198,7 +209,7 @@ def _refusal(account: Account, reply: Reply, fields: dict[str, Any] | None, now:
         return RouteBlocked(
             f"{account.user}: the token endpoint refused: {error}{detail}: {_ONLY_A_PERSON_CAN_HELP[error]}"
         )
-    named = f" ({_presentable(error)})" if isinstance(error, str) else ""
+    named = f" ({presentable(error)})" if isinstance(error, str) else ""
     why = f"{account.user}: the token endpoint answered HTTP {reply.status}{named}"
     pause = _retry_after(reply.headers, now)
     return Transient(why) if pause is None else Throttled(why, pause)
@@ -213,11 +224,12 @@ def _detail(account: Account, description: object) -> str:
     for secret in (account.refresh_token, account.client_secret):
         if secret and secret.reveal():
             description = description.replace(secret.reveal(), "***")
-    text = _presentable(description)
+    text = presentable(description)
     return f" ({text})" if text else ""
 
 
-def _presentable(text: str) -> str:
+def presentable(text: str) -> str:
+    """A server's words: on one line, short, and without what may be a secret."""
     one_line = " ".join("".join(c if c.isprintable() else " " for c in text[:2000]).split())
     return _OPAQUE.sub("***", one_line)[:200]
 

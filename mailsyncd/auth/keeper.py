@@ -9,9 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import os
 import secrets
-import stat
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -19,9 +17,8 @@ from urllib.parse import quote
 import structlog
 
 from mailsyncd.account import Secret
+from mailsyncd.auth.private import own_directory, read_private, write_private
 from mailsyncd.errors import RouteBlocked, Transient
-
-LONGEST_FILE = 64 * 1024
 
 log = structlog.get_logger()
 
@@ -70,7 +67,7 @@ class FileTokenKeeper:
     async def load(self, account: str, configured: Secret) -> Secret | None:
         path = self.path(account)
         try:
-            content = _read_private(path)
+            content = read_private(path)
         except FileNotFoundError:
             return None
         except OSError as failure:
@@ -92,8 +89,8 @@ class FileTokenKeeper:
         }
         path = self.path(account)
         try:
-            _own_directory(self._directory)
-            _write_private(path, json.dumps(fields).encode() + b"\n")
+            own_directory(self._directory)
+            write_private(path, json.dumps(fields).encode() + b"\n")
         except OSError as failure:
             raise Transient(
                 f"{account}: the refresh token can't be kept in {path}: {failure.strerror}"
@@ -116,45 +113,3 @@ def _fields(content: bytes) -> dict[str, Any]:
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}
-
-
-def _own_directory(directory: Path) -> None:
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _refuse_if_open(directory, directory.stat(), "700")
-
-
-def _refuse_if_open(path: Path, found: os.stat_result, mode: str) -> None:
-    if found.st_mode & 0o077:
-        raise RouteBlocked(f"{path} is open to other users: chmod {mode} {path}")
-
-
-def _read_private(path: Path) -> bytes:
-    _refuse_if_open(path.parent, path.parent.stat(), "700")
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(handle, "rb") as file:
-        found = os.fstat(handle)
-        _refuse_if_open(path, found, "600")
-        if not stat.S_ISREG(found.st_mode):
-            raise RouteBlocked(f"{path} is not a regular file: remove it")
-        return file.read(LONGEST_FILE)
-
-
-def _write_private(path: Path, content: bytes) -> None:
-    """Whole or not at all, and on the disk before it returns."""
-    temporary = path.with_name(f".new.{path.name}")
-    temporary.unlink(missing_ok=True)  # a crash may have left it
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        with open(os.open(temporary, flags, 0o600), "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
