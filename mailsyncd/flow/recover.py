@@ -118,10 +118,13 @@ class Recovery:
                 continue
             if record.claimed_by.epoch == epoch:
                 self._void.add(record.claimed_by)
-            if await self._adopt(route, record, adopted):
+            if await self.adopt(route, record, adopted):
                 self.doubt(ref, adopted, settle=record.claimed_by.epoch != epoch)
 
-    async def _adopt(self, route: Route, record: Record, adopted: Record) -> bool:
+    async def adopt(self, route: Route, record: Record, adopted: Record) -> bool:
+        """Take over what another claimed; not if that was under a later lease, which we slept through."""
+        if record.claimed_by.epoch > adopted.claimed_by.epoch:
+            return False
         return await self._gate.call(lambda: self._store.adopt(route.key, record, adopted))
 
     def void(self, ref: MessageRef) -> bool:

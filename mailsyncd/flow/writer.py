@@ -319,7 +319,7 @@ class Writer:
             return
         if (by.uidvalidity, by.uid) == (ref.uidvalidity, ref.uid):
             adopted = replace(by, claimed_by=record.claimed_by)
-            if not await self._belt.gate.call(lambda: self._belt.store.adopt(ref.route.key, by, adopted)):
+            if not await self._recovery.adopt(ref.route, by, adopted):
                 raise LeaseLost(f"another daemon writes for {ref.route.name}")
             self._recovery.doubt(ref, adopted, settle=True)
         else:

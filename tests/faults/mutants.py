@@ -255,6 +255,13 @@ MUTANTS = (
         (FLOW + "test_renumbered.py",),
     ),
     Mutant(
+        "a later lease's claim is not taken over",
+        "mailsyncd/flow/recover.py",
+        "if record.claimed_by.epoch > adopted.claimed_by.epoch:",
+        "if False:",
+        (FLOW + "test_frozen_daemons.py", "-k", "slept"),
+    ),
+    Mutant(
         "a claim that was taken over is void",
         "mailsyncd/flow/recover.py",
         "return ref.record is not None and ref.record.claimed_by in self._void",

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 from fakes import FakeMailbox, FakeOutlook, FakeSinkSession, VirtualClock, mail
 from harness import Bench, a_route
+from turmoil.world import ANN, World
 
+from mailsyncd.errors import DestinationFull
 from mailsyncd.flow.tasks import first_of
 from mailsyncd.model import Appended
 from mailsyncd.state.memory import MemoryStore
@@ -167,3 +169,24 @@ async def test_a_wall_clock_that_jumps_moves_no_lease(jump: float) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert shared["outlook"].bodies("Gmail/ann") == [mail(n) for n in range(6)]
+
+
+def test_a_daemon_that_slept_through_its_lease_takes_no_claim_from_its_successor() -> None:
+    world = World(ANN)
+    try:
+        sleeper, successor = world.start(), world.start()
+        world.run(asyncio.sleep(65))
+        world.destination.full = DestinationFull("no room")
+        for n in range(4):
+            world.deliver(ANN, mail(n))
+        world.run(asyncio.sleep(0.1))
+        sleeper.wire.thawed.clear()
+        world.run(asyncio.sleep(130))
+        assert successor.bench.destination.status().epoch == 2
+        sleeper.wire.thawed.set()
+        world.run(asyncio.sleep(2))
+        records = world.run(world.store.records(ANN.key, 7))
+        assert {one.claimed_by.epoch for one in records} == {2}
+        world.settle()
+    finally:
+        world.close()
