@@ -33,8 +33,9 @@ from mailsyncd.flow.suspicion import Suspicion
 from mailsyncd.flow.tasks import first_of
 from mailsyncd.flow.watch import Belt
 from mailsyncd.flow.window import Window
+from mailsyncd.flow.wire import Wire
 from mailsyncd.flow.writer import Writer
-from mailsyncd.model import Message, Route
+from mailsyncd.model import Lane, Route
 from mailsyncd.ports import Sink, SinkSession
 from mailsyncd.status import WriterState, WriterStatus
 from mailsyncd.steps import Step, reached
@@ -272,11 +273,19 @@ class Destination:
     async def _begin(self, session: SinkSession, window: Window, tasks: set[asyncio.Task[None]]) -> None:
         """The next item goes into flight. Here alone, so that nobody holds on to it afterwards: it
         may be large, and it may be hours to the next."""
-        ready = self._next()
+        if not window.admits(Lane.OLD) and not (self._belt.ready.has_live and window.admits(Lane.LIVE)):
+            await first_of(window.room(Lane.OLD), self._live_mail(window), self._stopped())
+            return
+        ready = self._next(live_only=not window.admits(Lane.OLD))
         if await self._admitted(session, window, ready):
-            task = asyncio.create_task(self._deliver(session, window, ready))
+            task = asyncio.create_task(self._deliver(Wire(session, window), ready))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
+
+    async def _live_mail(self, window: Window) -> None:
+        """Until there is new mail, and room for it: it does not wait for old mail to be settled."""
+        await self._belt.ready.wait(live_only=True)
+        await window.room(Lane.LIVE)
 
     async def _inspect(
         self,
@@ -290,20 +299,20 @@ class Destination:
             await first_of(look(session), self._stopped())
 
     async def _admitted(self, session: SinkSession, window: Window, ready: Ready) -> bool:
-        """Wait for room and turn; False, and back to its place, if writing is over meanwhile."""
-        if not window.fits(_size(ready)):
-            await first_of(window.room(_size(ready)), self._stopped())
+        """Wait for its turn; False, and back to its place, if writing is over meanwhile."""
         if session.limits.per_second:
             await first_of(window.turn(), self._stopped())
         if not self._may_write(session) or self._standstill.left([ready]):
             self._belt.ready.put(ready)
             return False
-        window.enter(_size(ready))
+        window.take()
         return True
 
-    def _next(self) -> Ready:
+    def _next(self, *, live_only: bool) -> Ready:
         ready = self._belt.ready
-        return ready.get_best(self._standstill.rank) if self._standstill.probing else ready.get()
+        if self._standstill.probing:
+            return ready.get_best(self._standstill.rank)
+        return ready.get(live_only=live_only)
 
     def _may_write(self, session: SinkSession) -> bool:
         ended = session.ends_mono is not None and self._belt.clock.monotonic() >= session.ends_mono
@@ -322,15 +331,14 @@ class Destination:
         await self._wake.wait()
         self._wake.clear()
 
-    async def _deliver(self, session: SinkSession, window: Window, ready: Ready) -> None:
+    async def _deliver(self, wire: Wire, ready: Ready) -> None:
         """One item in flight. Never raises: what reaches further is left in `_fatal`."""
-        reserved = ready.reserved
+        window, reserved = wire.window, ready.reserved
         try:
-            if again := await self._writer.deliver(session, ready):
+            if again := await self._writer.deliver(wire, ready):
                 self._belt.ready.put(again)
                 reserved = 0
             else:
-                window.went_well()
                 self._enter(*self._standstill.state)
         except MessageRejected:  # and taken care of
             window.went_badly()
@@ -339,7 +347,7 @@ class Destination:
         except (StateUnavailable, LeaseLost, StateForgot) as fatal:
             self._fatal = self._fatal or fatal
         finally:
-            window.leave(_size(ready))
+            window.settle()
             self._belt.ready.release(reserved)
             self._wake.set()
 
@@ -360,6 +368,7 @@ class Destination:
         """The destination refused something: send nothing for a while. For run-once that
         may be the end."""
         window.went_badly()
+        window.turn_away()
         self._standstill.begin(error)
         self._enter(*self._standstill.state)
         if self._standstill.hopeless(self._belt.ready):
@@ -390,11 +399,7 @@ class Destination:
             state=self._state,
             detail=self._detail,
             queued=len(self._belt.queue) + len(self._belt.ready),
-            in_flight=self._window.in_flight if self._window else 0,
+            in_flight=self._window.in_hand if self._window else 0,
             settling=len(self._recovery),
             epoch=self._tenancy.epoch,
         )
-
-
-def _size(ready: Ready) -> int:
-    return len(ready.item.body) if isinstance(ready.item, Message) else 0

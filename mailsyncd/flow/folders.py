@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ import structlog
 
 from mailsyncd.errors import RouteBlocked
 from mailsyncd.flow.watch import Belt, Watch
-from mailsyncd.model import Appended, Mailbox, Route, Watermark
+from mailsyncd.model import Appended, Mailbox, Record, Route, Watermark
 from mailsyncd.ports import SinkSession
 from mailsyncd.steps import Step, reached
 
@@ -23,6 +24,7 @@ class Folders:
         self._belt = belt
         self._watches = watches
         self._known: dict[str, Mailbox] = {}
+        self._opening = asyncio.Lock()
 
     def forget_all(self) -> None:
         """A new connection: what was known may be true no more."""
@@ -36,16 +38,21 @@ class Folders:
         """The numbers of a route's folder: the UIDNEXT is a lower bound for every APPEND from now on.
         Raises what session.open() raises; that a folder can't be opened is shown with its routes."""
         name = route.folder
-        if name not in self._known:
-            try:
-                opened = await session.open(name, create=route.create_folder)
-            except RouteBlocked as blocked:
-                self.trouble(name, str(blocked))
-                raise
-            self._known.setdefault(name, opened)
-            reached(Step.FOLDER_SEEN)
-            self.trouble(name, "")
-        return self._known[name]
+        while (known := self._known.get(name)) is None:
+            async with self._opening:  # or each message in hand would ask
+                if name not in self._known:
+                    await self._open(session, route)
+        return known
+
+    async def _open(self, session: SinkSession, route: Route) -> None:
+        name = route.folder
+        try:
+            self._known[name] = await session.open(name, create=route.create_folder)
+        except RouteBlocked as blocked:
+            self.trouble(name, str(blocked))
+            raise
+        reached(Step.FOLDER_SEEN)
+        self.trouble(name, "")
 
     def trouble(self, name: str, error: str) -> None:
         """Why the routes into a folder stand still; an empty text when they don't."""
@@ -62,12 +69,13 @@ class Folders:
             return mark
         return replace(mark, dest_uidvalidity=folder.uidvalidity, dest_uidnext=folder.uidnext)
 
-    def note(self, name: str, appended: Appended) -> None:
-        """A copy was made. A number that should not be possible means another folder of that name."""
+    def note(self, name: str, appended: Appended, claimed: Record) -> None:
+        """A copy was made. A number that should not be possible, being lower than any that was to be
+        had when it was claimed, means another folder of that name."""
         folder = self._known.get(name)
         if folder is None or appended.uid is None or appended.uidvalidity is None:
             return
-        if folder.uidvalidity != appended.uidvalidity or appended.uid < folder.uidnext - 1:
+        if folder.uidvalidity != appended.uidvalidity or appended.uid < (claimed.dest_uidnext or 0):
             self.forget(name)
         elif appended.uid >= folder.uidnext:
             self._known[name] = replace(folder, uidnext=appended.uid + 1)

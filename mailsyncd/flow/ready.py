@@ -75,15 +75,20 @@ class ReadyQueue:
         shelf.append(ready)
         self._filled.set()
 
-    async def wait(self) -> None:
+    async def wait(self, *, live_only: bool = False) -> None:
         """Until there is something to get."""
-        while not len(self):
+        while not (self.has_live if live_only else len(self)):
             self._filled.clear()
             await self._filled.wait()
 
-    def get(self) -> Ready:
+    @property
+    def has_live(self) -> bool:
+        return bool(self._turns[Lane.LIVE])
+
+    def get(self, *, live_only: bool = False) -> Ready:
         """The next in turn. Raises IndexError if there is none."""
-        lane = self._turn if self._turns[self._turn] else _other(self._turn)
+        lane = Lane.LIVE if live_only else self._turn
+        lane = lane if self._turns[lane] or live_only else _other(lane)
         self._turn = _other(lane)
         route = self._turns[lane].popleft()
         shelf = self._shelves[lane, route]

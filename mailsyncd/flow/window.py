@@ -1,15 +1,27 @@
-"""How much may be in flight to a destination: by count, by bytes, and by pace.
+"""How much may be in flight to a destination: by count, by bytes, by time, and by pace.
 
-Starts small, grows while all is well, falls to one on trouble (design: manners by server).
+What counts is what is on the wire, until its answer: starts small, grows while all is well, falls to
+one on trouble (design: manners by server). Beside it some messages are in hand: claimed beforehand,
+or answered and yet to be finished, so that the wire never waits for the state store.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
+from mailsyncd.model import Lane
 from mailsyncd.ports import Clock, SinkLimits
 
 FIRST = 4  # messages in flight on a fresh connection
+LATE = 0.05  # seconds, and twice the quickest answer: what new mail may have to wait for
+YIELD = 8  # a late answer takes one part in so many off the window
+
+
+class TurnedAway(Exception):
+    """No place on the wire: nothing was sent, and nothing is wrong with the message."""
 
 
 class Window:
@@ -18,21 +30,46 @@ class Window:
         self._clock = clock
         self._size = min(FIRST, limits.window)
         self._bytes = 0
+        self._waiting: dict[Lane, deque[tuple[int, asyncio.Future[None]]]] = {
+            Lane.LIVE: deque(),
+            Lane.OLD: deque(),
+        }
         self._changed = asyncio.Event()
-        self._next_turn = clock.monotonic()
-        self.in_flight = 0
+        self._next_turn = self._yielded = clock.monotonic()
+        self._quickest = float("inf")
+        self.on_wire = 0
+        self.in_hand = 0
 
-    def fits(self, size: int) -> bool:
-        """Whether there is room for a message. One larger than the window in bytes goes alone."""
-        if not self.in_flight:
-            return True
-        return self.in_flight < self._size and self._bytes + size <= self._limits.window_bytes
+    # -------------------------------------------------------------------- in hand
 
-    async def room(self, size: int) -> None:
-        """Wait until it fits."""
-        while not self.fits(size):
-            self._changed.clear()
-            await self._changed.wait()
+    def most_in_hand(self, lane: Lane) -> int:
+        """As many are claimed beforehand as the wire takes. Live mail need not wait for old to leave."""
+        return (2 if lane is Lane.OLD else 3) * (self._size - 1) + 1
+
+    def admits(self, lane: Lane) -> bool:
+        return self.in_hand < self.most_in_hand(lane)
+
+    async def room(self, lane: Lane) -> None:
+        """Wait until some more may be taken in hand: a few at once, which costs less than one by one."""
+        while self.in_hand and self.in_hand > self.most_in_hand(lane) - max(1, self._size // 4):
+            await self._change()
+
+    async def empty(self) -> None:
+        """Wait until nothing is in hand."""
+        while self.in_hand:
+            await self._change()
+
+    def take(self) -> None:
+        """One more is in hand."""
+        self.in_hand += 1
+
+    def settle(self) -> None:
+        self.in_hand -= 1
+        self._changed.set()
+
+    async def _change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
 
     async def turn(self) -> None:
         """Wait for the turn, where the destination wants a pace."""
@@ -43,24 +80,81 @@ class Window:
             if turn > now:
                 await self._clock.sleep(turn - now)
 
-    def enter(self, size: int) -> None:
-        """One more is in flight."""
-        self.in_flight += 1
+    # ----------------------------------------------------------------- on the wire
+
+    @asynccontextmanager
+    async def place(self, size: int, lane: Lane) -> AsyncIterator[None]:
+        """A place on the wire, until the answer. Live mail goes first. Raises TurnedAway."""
+        if not self._fits(size) or any(self._waiting.values()):
+            await self._wait(size, lane)
+        else:
+            self._enter(size)
+        began = self._clock.monotonic()
+        try:
+            yield
+        finally:
+            self._leave(size)
+        self._answered(began)
+
+    async def _wait(self, size: int, lane: Lane) -> None:
+        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting[lane].append((size, place))
+        try:
+            self._let_in()
+            await place
+        except asyncio.CancelledError:
+            if place.done() and not place.cancelled() and place.exception() is None:
+                self._leave(size)
+            raise
+
+    def _let_in(self) -> None:
+        for waiting in self._waiting.values():
+            while waiting:
+                size, place = waiting[0]
+                if place.done():  # its waiter was cancelled
+                    waiting.popleft()
+                elif self._fits(size):
+                    waiting.popleft()
+                    self._enter(size)
+                    place.set_result(None)
+                else:
+                    return
+
+    def _fits(self, size: int) -> bool:
+        """Whether there is room for a message. One larger than the window in bytes goes alone."""
+        if not self.on_wire:
+            return True
+        return self.on_wire < self._size and self._bytes + size <= self._limits.window_bytes
+
+    def _enter(self, size: int) -> None:
+        self.on_wire += 1
         self._bytes += size
 
-    def leave(self, size: int) -> None:
-        self.in_flight -= 1
+    def _leave(self, size: int) -> None:
+        self.on_wire -= 1
         self._bytes -= size
-        self._changed.set()
+        self._let_in()
 
-    async def empty(self) -> None:
-        """Wait until nothing is in flight."""
-        while self.in_flight:
-            self._changed.clear()
-            await self._changed.wait()
+    # ---------------------------------------------------------------- how it goes
 
-    def went_well(self) -> None:
-        self._size = min(self._size + 1, self._limits.window)
+    def _answered(self, began: float) -> None:
+        """The window is too large when answers come late: then messages only wait for each other,
+        and new mail behind them. It yields once for what was on the wire together."""
+        took = (now := self._clock.monotonic()) - began
+        self._quickest = min(self._quickest, took)
+        if took <= LATE + 2 * self._quickest:
+            self._size = min(self._size + 1, self._limits.window)
+        elif began >= self._yielded:
+            self._size = max(self._size - 1 - self._size // YIELD, min(FIRST, self._size))
+            self._yielded = now
 
     def went_badly(self) -> None:
         self._size = 1
+
+    def turn_away(self) -> None:
+        """The destination wants a pause: whatever waits for a place goes back."""
+        for waiting in self._waiting.values():
+            while waiting:
+                _, place = waiting.popleft()
+                if not place.done():
+                    place.set_exception(TurnedAway)

@@ -38,6 +38,8 @@ from mailsyncd.flow.recover import Recovery, Verdict
 from mailsyncd.flow.renumbered import Renumbered, Undecided
 from mailsyncd.flow.standstill import Standstill
 from mailsyncd.flow.watch import Belt, Watch
+from mailsyncd.flow.window import TurnedAway
+from mailsyncd.flow.wire import Wire
 from mailsyncd.model import Appended, Claimant, Mailbox, Message, MessageRef, Record, Status, Watermark
 from mailsyncd.policy import QUICK_TRIES
 from mailsyncd.ports import SinkSession
@@ -54,7 +56,7 @@ class _InOtherHands(Exception):
 
 
 class _Unsent(Exception):
-    """The connection was lost before the last byte went out: nothing was stored."""
+    """Its last byte never went out, or not even its first: nothing was stored."""
 
     def __init__(self, record: Record | None) -> None:
         self.record = record
@@ -92,7 +94,7 @@ class Writer:
         self._folders.forget_all()
         self.duplicates.connected()
 
-    async def deliver(self, session: SinkSession, ready: Ready) -> Ready | None:
+    async def deliver(self, wire: Wire, ready: Ready) -> Ready | None:
         """Settle one item, or see it in good hands. Returns what is to be written again over
         the next connection, with its bytes and their room.
 
@@ -107,7 +109,7 @@ class Writer:
             if isinstance(item, Setback):
                 await self._set_aside(item, item.ref.record)
             else:
-                await self._copy(session, item)
+                await self._copy(wire, item)
         except _InOtherHands:
             return None
         except asyncio.CancelledError:
@@ -123,16 +125,16 @@ class Writer:
 
     # ------------------------------------------------------------------ the law
 
-    async def _copy(self, session: SinkSession, message: Message) -> None:
+    async def _copy(self, wire: Wire, message: Message) -> None:
         record: Record | None = None
         appended: Appended | None = None
         try:
-            record = await self._claim(session, message)
+            record = await self._claim(wire.session, message)
             if record is not None and (there := self._there(message, record)) is not None:
                 await self._finish(message.ref, record, there, sent=False)
             elif record is not None:
                 with self.duplicates.sending(message):
-                    appended = await self._append(session, message, record)
+                    appended = await self._append(wire, message, record)
                     self._standstill.accepted(message.ref.key)
                     await self._finish(message.ref, record, appended)
             record = None
@@ -192,17 +194,13 @@ class Writer:
         await self._refused(ref, record, refused.by)
         return None
 
-    async def _append(self, session: SinkSession, message: Message, record: Record) -> Appended:
+    async def _append(self, wire: Wire, message: Message, record: Record) -> Appended:
         ref = message.ref
         self._tenancy.require()
         try:
-            return await session.append(
-                ref.route.folder,
-                message.body,
-                ref.listing.internaldate,
-                seen=ref.route.mark_seen,
-                guard=self._tenancy.require,
-            )
+            return await wire.append(message, self._tenancy.require)
+        except TurnedAway as away:
+            raise _Unsent(record) from away
         except ConnectionLost as lost:
             await self._lost(message, record, lost)
             raise _InOtherHands from lost
@@ -245,7 +243,7 @@ class Writer:
         if not sent:
             self._outcomes.skipped(ref, "the folder holds it already")
             return
-        self._folders.note(ref.route.folder, appended)
+        self._folders.note(ref.route.folder, appended, record)
         self.duplicates.note(ref.route.folder, done)
         self._outcomes.copied(ref, done)
 

@@ -21,6 +21,7 @@ from mailsyncd.imap.names import Naming
 from mailsyncd.imap.profiles import Literals, Profile
 from mailsyncd.imap.responses import Response
 from mailsyncd.imap.searches import found_uids
+from mailsyncd.imap.selection import Selection
 from mailsyncd.imap.session import Login, Session, session_end, signed_in
 from mailsyncd.model import Appended, Mailbox, TailMessage
 from mailsyncd.policy import instant
@@ -33,6 +34,7 @@ APPEND_TIMEOUT = 60.0  # seconds, and one more for every 100 kB (B40)
 FULL_DATE = 26  # characters: a day of one digit has a space before it (RFC 3501, date-day-fixed)
 LITERAL_MINUS = 4096  # bytes that may go out without waiting under LITERAL- (RFC 7888)
 SIGN_OF_LIFE = 240.0  # seconds between NOOPs: servers hang up after some minutes (B54)
+CALM = 2.0  # seconds without mail before a selected folder is left
 WHOLE_TAIL = 4 * 1024**3  # bytes of headers: a folder of some millions
 
 
@@ -106,6 +108,7 @@ class OutlookSession:
         self._session = session
         self._connection = session.connection
         self._early_limit = _early_limit(session) if early else -1
+        self._selection = Selection(session, wanted=profile.selects)
         self._naming: Naming | None = None
         self._exists = 0
         self._gone = asyncio.Event()
@@ -132,6 +135,7 @@ class OutlookSession:
     async def open(self, folder: str, *, create: bool) -> Mailbox:
         async with self._opening:
             name = await self._name(folder)
+            await self._selection.leave()
             try:
                 found = await self._session.status(name)
             except RouteBlocked as missing:
@@ -192,7 +196,10 @@ class OutlookSession:
             arguments.append(quoted(internaldate.strip().rjust(FULL_DATE)))
         arguments.append(Literal(body, len(body) > self._early_limit, guard))
         timeout = APPEND_TIMEOUT + len(body) / 100_000
+        selecting = await self._selection.before_append(name)
         reply = await self._connection.execute("APPEND", *arguments, timeout=timeout)
+        if selecting is not None:
+            await self._selection.confirm(selecting)
         if reply.status.kind != "OK":
             raise refusal(f"{self._session.where} (APPEND)", reply.status, During.APPEND)
         return _appended(reply.status.code, reply.status.argument)
@@ -203,6 +210,7 @@ class OutlookSession:
         self, folder: str, from_uid: int, *, before: int | None = None, newest: int | None = None
     ) -> list[TailMessage]:
         name = quoted(await self._name(folder))
+        self._selection.replaced()
         self._exists = 0
         await self._session.command("EXAMINE", name, during=During.OPEN)
         self._connection.state = SELECTED
@@ -233,14 +241,17 @@ class OutlookSession:
 
     async def rest(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
-        ends = loop.time() + seconds
+        ends, calm = loop.time() + seconds, loop.time() + CALM
         while (left := ends - loop.time()) > 0:
             if self._connection.why_lost is not None:
                 raise self._connection.lost()
             if loop.time() >= self._lively_until:
                 await self._session.command("NOOP")
+            if loop.time() >= calm:
+                await self._selection.leave()
+            pause = min(left, self._lively_until - loop.time(), CALM if self._selection else left)
             try:
-                async with asyncio.timeout(min(left, max(0.0, self._lively_until - loop.time()))):
+                async with asyncio.timeout(max(0.0, pause)):
                     await self._gone.wait()
             except TimeoutError:
                 continue

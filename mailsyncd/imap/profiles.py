@@ -17,7 +17,7 @@ class Literals(Enum):
 @dataclass(frozen=True, slots=True)
 class Profile:
     """`window` in messages, `window_bytes`, `max_message` and `max_line` in bytes, `per_second` in
-    messages."""
+    messages; `selects`: a folder that gets many messages."""
 
     name: str
     literals: Literals = Literals.AUTO
@@ -27,11 +27,13 @@ class Profile:
     max_message: int | None = None
     max_line: int | None = None
     confirms_login: bool = False
+    selects: bool = True
 
 
 # A refused body sent early would be read as commands (B29, B33); four messages a second is what
 # others have found to be safe (B52); size and length of a line are what this service takes at
 # least (B38, B35). A login may succeed and everything after it fail, so it is tried at once (B5).
+# At that pace there is nothing to gain from selecting a folder.
 MICROSOFT = Profile(
     "microsoft",
     literals=Literals.SYNCHRONISING,
@@ -40,6 +42,7 @@ MICROSOFT = Profile(
     max_message=35_000_000,
     max_line=9_900,
     confirms_login=True,
+    selects=False,
 )
 OTHER = Profile("other")
 

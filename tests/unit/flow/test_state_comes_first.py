@@ -92,7 +92,7 @@ async def test_a_full_window_does_not_hold_up_the_end() -> None:
         bench.destination.stop()
         bench.outlook.hold.set()
         await asyncio.wait_for(task, 10)
-    assert len(bench.outlook.bodies("Gmail/ann")) <= bench.outlook.limits.window
+    assert len(bench.outlook.bodies("Gmail/ann")) < 20
 
 
 def test_a_daemon_that_is_told_to_stop_while_the_store_is_away_does_not_wait_for_it() -> None:
