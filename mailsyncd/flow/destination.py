@@ -261,7 +261,7 @@ class Destination:
                 elif self._writer.duplicates.due():
                     await self._inspect(session, window, self._writer.duplicates.look)
                 elif len(self._belt.ready):
-                    await self._begin(session, window, tasks)
+                    await self._begin(Wire(session, window), tasks)
                 else:
                     await self._rest(session)
         finally:
@@ -270,22 +270,17 @@ class Destination:
         if session.lost and not self._stopping.is_set():
             raise Transient("the connection was lost")
 
-    async def _begin(self, session: SinkSession, window: Window, tasks: set[asyncio.Task[None]]) -> None:
+    async def _begin(self, wire: Wire, tasks: set[asyncio.Task[None]]) -> None:
         """The next item goes into flight. Here alone, so that nobody holds on to it afterwards: it
         may be large, and it may be hours to the next."""
-        if not window.admits(Lane.OLD) and not (self._belt.ready.has_live and window.admits(Lane.LIVE)):
-            await first_of(window.room(Lane.OLD), self._live_mail(window), self._stopped())
+        if not wire.admits(self._belt.ready):
+            await first_of(wire.room(self._belt.ready), self._stopped())
             return
-        ready = self._next(live_only=not window.admits(Lane.OLD))
-        if await self._admitted(session, window, ready):
-            task = asyncio.create_task(self._deliver(Wire(session, window), ready))
+        ready = self._next(live_only=not wire.window.admits(Lane.OLD))
+        if await self._admitted(wire, ready):
+            task = asyncio.create_task(self._deliver(wire, ready))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
-
-    async def _live_mail(self, window: Window) -> None:
-        """Until there is new mail, and room for it: it does not wait for old mail to be settled."""
-        await self._belt.ready.wait(live_only=True)
-        await window.room(Lane.LIVE)
 
     async def _inspect(
         self,
@@ -298,14 +293,14 @@ class Destination:
         if self._may_write(session) and not self._standstill.left(self._belt.ready):
             await first_of(look(session), self._stopped())
 
-    async def _admitted(self, session: SinkSession, window: Window, ready: Ready) -> bool:
+    async def _admitted(self, wire: Wire, ready: Ready) -> bool:
         """Wait for its turn; False, and back to its place, if writing is over meanwhile."""
-        if session.limits.per_second:
-            await first_of(window.turn(), self._stopped())
-        if not self._may_write(session) or self._standstill.left([ready]):
+        if wire.session.limits.per_second:
+            await first_of(wire.window.turn(), self._stopped())
+        if not self._may_write(wire.session) or self._standstill.left([ready]):
             self._belt.ready.put(ready)
             return False
-        window.take()
+        wire.window.take()
         return True
 
     def _next(self, *, live_only: bool) -> Ready:

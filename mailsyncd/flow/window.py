@@ -28,7 +28,7 @@ class Window:
     def __init__(self, limits: SinkLimits, clock: Clock) -> None:
         self._limits = limits
         self._clock = clock
-        self._size = min(FIRST, limits.window)
+        self.most_on_wire = min(FIRST, limits.window)
         self._bytes = 0
         self._waiting: dict[Lane, deque[tuple[int, asyncio.Future[None]]]] = {
             Lane.LIVE: deque(),
@@ -44,14 +44,14 @@ class Window:
 
     def most_in_hand(self, lane: Lane) -> int:
         """As many are claimed beforehand as the wire takes. Live mail need not wait for old to leave."""
-        return (2 if lane is Lane.OLD else 3) * (self._size - 1) + 1
+        return (2 if lane is Lane.OLD else 3) * (self.most_on_wire - 1) + 1
 
     def admits(self, lane: Lane) -> bool:
         return self.in_hand < self.most_in_hand(lane)
 
     async def room(self, lane: Lane) -> None:
         """Wait until some more may be taken in hand: a few at once, which costs less than one by one."""
-        while self.in_hand and self.in_hand > self.most_in_hand(lane) - max(1, self._size // 4):
+        while self.in_hand and self.in_hand > self.most_in_hand(lane) - max(1, self.most_on_wire // 4):
             await self._change()
 
     async def empty(self) -> None:
@@ -124,7 +124,7 @@ class Window:
         """Whether there is room for a message. One larger than the window in bytes goes alone."""
         if not self.on_wire:
             return True
-        return self.on_wire < self._size and self._bytes + size <= self._limits.window_bytes
+        return self.on_wire < self.most_on_wire and self._bytes + size <= self._limits.window_bytes
 
     def _enter(self, size: int) -> None:
         self.on_wire += 1
@@ -143,13 +143,15 @@ class Window:
         took = (now := self._clock.monotonic()) - began
         self._quickest = min(self._quickest, took)
         if took <= LATE + 2 * self._quickest:
-            self._size = min(self._size + 1, self._limits.window)
+            self.most_on_wire = min(self.most_on_wire + 1, self._limits.window)
         elif began >= self._yielded:
-            self._size = max(self._size - 1 - self._size // YIELD, min(FIRST, self._size))
+            self.most_on_wire = max(
+                self.most_on_wire - 1 - self.most_on_wire // YIELD, min(FIRST, self.most_on_wire)
+            )
             self._yielded = now
 
     def went_badly(self) -> None:
-        self._size = 1
+        self.most_on_wire = 1
 
     def turn_away(self) -> None:
         """The destination wants a pause: whatever waits for a place goes back."""

@@ -381,13 +381,15 @@ class _Bodies:
     def take(self, response: Response) -> None:
         items = response.items
         uid = number(items.get(b"UID"))
-        body = next((value for name, value in items.items() if name.startswith(b"BODY[]")), b"")
-        if uid not in self._missing or not any(name.startswith(b"BODY[]") for name in items):
+        if uid not in self._missing:
+            return  # most likely another command's: several are in flight
+        bodies = [value for name, value in items.items() if name.startswith(b"BODY[]")]
+        if not bodies:
             return
-        if isinstance(body, bytes):
+        if isinstance(bodies[0], bytes):
             self._missing.discard(uid)
             self.refused.discard(uid)
-            self.arrived.put_nowait((uid, body))
+            self.arrived.put_nowait((uid, bodies[0]))
         else:
             self.refused.add(uid)
 

@@ -50,6 +50,7 @@ Hearer = Callable[[int | None, str, Response], None]
 _UNTAGGED = re.compile(rb"\* (?:(\d{1,20}) )?([A-Za-z][A-Za-z0-9-]*)")
 _ANSWER = re.compile(rb"(?:OK|NO|BAD)\b", re.IGNORECASE)
 _NO_IMAP = re.compile(rb"server (?:unavailable|busy|error)", re.IGNORECASE)  # B23
+_NEWS = frozenset({"EXISTS", "RECENT"})  # two for each APPEND to a selected folder; no wish names them
 _ABORTING = frozenset({"APPEND", "AUTHENTICATE", "LOGIN", "IDLE"})
 
 
@@ -190,12 +191,11 @@ class Connection(asyncio.Protocol):
         if not (match := _UNTAGGED.match(response.text)):
             self._unasked.count(response.size)
             return
-        number = int(match[1]) if match[1] else None
         name = match[2].decode("ascii").upper()
         if not self.greeting.done():
             self.greeting.set_result(response)
             return
-        self.heard(number, name, response)
+        self.heard(int(match[1]) if match[1] else None, name, response)
         if name == "BYE" and not self._logging_out:
             self.fail(f"the server said BYE {status_of(response.text[2:]).text}")
             return
@@ -203,7 +203,8 @@ class Connection(asyncio.Protocol):
 
     def _hand_out(self, name: str, response: Response) -> None:
         """To the oldest command that wants it. Whose a FETCH is, only its UID and items tell (A31)."""
-        takers = [command for command in self._commands.values() if name in command.wish.names]
+        commands = self._commands.values() if name not in _NEWS else ()
+        takers = [command for command in commands if name in command.wish.names]
         for command in takers if name == "FETCH" else takers[:1]:
             command.keep(response, charged=command is takers[0])
         if not takers:
@@ -267,13 +268,14 @@ class Connection(asyncio.Protocol):
         """Await the answer. If the caller is cancelled, the answer is taken in all the same when it
         comes; where that is not safe, the connection ends."""
         try:
-            await asyncio.wait([command.answer])
+            status = await command.answer
         except asyncio.CancelledError:
+            command.answer = self._loop.create_future()  # the other one was cancelled
             command.forget()
             if command.name in _ABORTING:
                 self.fail(f"{command.name} was cancelled")
             raise
-        return Reply(command.answer.result(), tuple(command.kept))
+        return Reply(status, tuple(command.kept))
 
     async def converse(
         self, name: str, *arguments: str, wish: Wish, answers: Callable[[bytes], bytes]
@@ -282,9 +284,7 @@ class Connection(asyncio.Protocol):
         self._check(name, arguments)
         command = self._register(name, wish)
         command.continuation = self._loop.create_future()
-        self._out.write(
-            b" ".join((command.tag, name.encode(), *(one.encode() for one in arguments))) + b"\r\n"
-        )
+        self._out.write(b" ".join((command.tag, name.encode(), *map(str.encode, arguments))) + b"\r\n")
         try:
             for _ in range(MOST_CHALLENGES):
                 await asyncio.wait([command.continuation])

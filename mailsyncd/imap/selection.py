@@ -53,5 +53,5 @@ class Selection:
         """The server tells of a folder as it is, by STATUS, if it is not selected."""
         if self._selected:
             self.replaced()
-            await self._session.command("UNSELECT")
+            await self._session.connection.execute("UNSELECT")  # a BAD says that none was selected
             self._session.connection.state = AUTH

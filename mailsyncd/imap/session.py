@@ -92,8 +92,8 @@ class Session:
             self._learn(response.text[2:])
         elif name == "OK":
             self._learn_from_code(status_of(response.text[2:]).code, status_of(response.text[2:]).argument)
-        elif name == "ANSWER":
-            self._heed(status_of(response.text.partition(b" ")[2]))
+        elif name == "ANSWER" and not (rest := response.text.partition(b" ")[2]).startswith(b"OK "):
+            self._heed(status_of(rest))
 
     def _heed(self, status: Status) -> None:
         """Fall silent in this very moment if the server asks for it (B50)."""

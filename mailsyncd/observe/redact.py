@@ -50,6 +50,8 @@ def text(value: str) -> str:
 
 def value(given: object, *, key: str = "", depth: int = 0) -> Any:
     """`given` as JSON can hold it, whatever it was, with secrets replaced."""
+    if type(given) is str:  # by far the most
+        return HIDDEN if _is_secret(key) else text(given)
     match given:
         case None | bool() | int() | float() if not isinstance(given, Enum):
             return given
