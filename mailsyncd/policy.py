@@ -71,12 +71,7 @@ def fingerprint(message: bytes) -> Fingerprint:
 # --------------------------------------------------------------------- dates
 
 _NAMES = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_MONTHS = {
-    name: n
-    for n, name in enumerate(
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"], 1
-    )
-}
+_MONTHS = {name: number for number, name in enumerate(_NAMES, 1)}
 _INTERNALDATE = re.compile(r"\s*(\d{1,2})-([A-Za-z]{3})-(\d{4}) (\d\d):(\d\d):(\d\d) ([+-])(\d\d)(\d\d)\s*$")
 
 
@@ -160,13 +155,15 @@ def watermark_after_change(
     The window reaches back from the last time the old watermark is known to have been true,
     but not beyond half the time that records are kept, since what is older could not be
     recognised, unless that is later than that time. `window` and `memory` are in seconds. Where
-    `before`, the records of the old numbering, has any that the watermark has passed, our clock
+    `before`, the records of the old numberings, has any that the watermark has passed, our clock
     can't narrow the window: it may be wrong, and the source's own dates tell what was settled when.
     `unread`: some of an earlier window was set aside, so that it was not counted out.
     """
     known = min(now, old.updated_at)
     since = max(known - window, min(known, now - memory / 2))
-    passed = [at for one in before if one.uid <= old.last_uid and (at := instant(one.internaldate))]
+    known_as = list(before)
+    settled = [one for one in known_as if one.uidvalidity != old.uidvalidity or one.uid <= old.last_uid]
+    passed = [at for one in settled if one.status is not Status.PENDING and (at := instant(one.internaldate))]
     if passed:
         since = min(max(passed) - window, max(since, min(passed)))
     unfinished = (
@@ -174,7 +171,9 @@ def watermark_after_change(
     )  # an earlier window was not searched to its end
     if old.since is not None and unfinished:
         since = min(since, old.since)
-    whence = (*(old.rescan_of if unfinished else ()), old.uidvalidity)
+    # Where X-GM-MSGID told that all was copied before, nothing is recorded under the old number.
+    bare = bool(known_as) and all(one.uidvalidity != old.uidvalidity for one in known_as)
+    whence = (*(old.rescan_of if unfinished or bare else ()), old.uidvalidity)
     numberings = tuple(one for one in whence if one != mailbox.uidvalidity)[-NUMBERINGS:]
     reach = since if old.last_uid else old.since  # where nothing had been passed, nothing is left out
     new = Watermark(mailbox.uidvalidity, 0, now, mailbox.uidnext, reach, rescan_of=numberings)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import Any
 from uuid import uuid4
@@ -38,7 +39,7 @@ from mailsyncd.flow.reconnect import RARE, Reconnects
 from mailsyncd.flow.sweep import SweepTimer
 from mailsyncd.flow.tasks import first_of
 from mailsyncd.flow.vouch import Vouch
-from mailsyncd.model import Lane, Mailbox, Route, Via, Wake, Watermark
+from mailsyncd.model import Lane, Mailbox, Record, Route, Via, Wake, Watermark
 from mailsyncd.policy import backoff, first_watermark, watermark_after_change
 from mailsyncd.ports import Clock, Source, SourceSession, StateStore
 from mailsyncd.status import RouteState, RouteStatus
@@ -291,7 +292,7 @@ class Watch:
             new = first_watermark(self.route, mailbox, now)
         else:
             window, memory = self._settings.uidvalidity_window, self._settings.record_ttl
-            before = await gate.call(lambda: store.records(key, stored.uidvalidity))
+            before = await self._records(*stored.rescan_of, stored.uidvalidity)
             new = watermark_after_change(
                 stored, mailbox, now, before, window=window, memory=memory, unread=await self._unread(stored)
             )
@@ -299,6 +300,13 @@ class Watch:
         if not await gate.call(lambda: store.advance(key, new, expected=stored)):
             raise LeaseLost(f"another daemon moved the watermark of {self.route.name}")
         return new
+
+    async def _records(self, *numberings: int) -> list[Record]:
+        store, key = self._belt.store, self.route.key
+        found: list[Record] = []
+        for uidvalidity in numberings:
+            found += await self._belt.gate.call(partial(store.records, key, uidvalidity))
+        return found
 
     async def _unread(self, stored: Watermark) -> bool:
         """Whether something of a window that was searched again could not be read, or was not."""

@@ -284,3 +284,19 @@ async def test_what_could_not_be_read_between_two_changes_of_uidvalidity_is_know
         renumber(box)
         await bench.clock.advance(60)
     assert bench.outlook.bodies(FOLDER) == [mail(1)]
+
+
+async def test_mail_between_changes_of_uidvalidity_is_copied_though_the_clock_is_a_year_ahead() -> None:
+    bench = bench_of(ROUTE)
+    box = bench.boxes[ROUTE]
+    for n in range(1, 4):
+        box.deliver(mail(n), gm_msgid=str(n))
+    async with bench.running():
+        await bench.clock.advance(5)
+        bench.clock.jumped = 1000 * 86_400.0
+        for n in range(4, 8):
+            renumber(box, keep_ids=True)
+            if n != 6:
+                box.deliver(mail(n), gm_msgid=str(n))
+            await bench.clock.advance(20)
+    assert sorted(bench.outlook.bodies(FOLDER)) == sorted(map(mail, (1, 2, 3, 4, 5, 7)))
