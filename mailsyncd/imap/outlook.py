@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from random import Random
 
@@ -55,46 +55,60 @@ class OutlookSink:
     async def session(self) -> AsyncIterator[OutlookSession]:
         """Connect, sign in, and see whether literals may go out early."""
         if self._early is None:
-            self._early = await self._probe()
-        async with signed_in(self._endpoint, self._login, max_literal=MAX_LITERAL) as session:
-            opened = OutlookSession(
-                session, self._profile, session_end(self._login, self._clock, self._rng), early=self._early
-            )
+            async with self._signed_in() as opened:
+                if await self._probe(opened):
+                    yield opened
+                    return
+        async with self._signed_in() as opened:
             if self._profile.confirms_login:
                 await opened.naming()
             yield opened
 
-    async def _probe(self) -> bool:
-        """Once a process, over a connection of its own: does the server take in a literal that it
-        was sent without asking and refuses? If it doesn't, it reads a message's text as commands."""
+    @asynccontextmanager
+    async def _signed_in(self) -> AsyncIterator[OutlookSession]:
         async with signed_in(self._endpoint, self._login, max_literal=MAX_LITERAL) as session:
-            if not (session.has("LITERAL+") or session.has("LITERAL-")):
-                return False
-            try:
-                honoured = await _takes_refused_literals(session)
-            except ConnectionLost:
-                honoured = False
-            log.info("writer.probed", where=session.where, early_literals=honoured)
-            return honoured
+            ends_mono = session_end(self._login, self._clock, self._rng)
+            yield OutlookSession(session, self._profile, ends_mono, early=self._early is True)
+
+    async def _probe(self, opened: OutlookSession) -> bool:
+        """Once a process: does the server take in a literal that it was sent without asking and
+        refuses? If it doesn't, it reads a message's text as commands. False if it read the probe so:
+        that connection is not to be trusted."""
+        if not opened.offers_early_literals:
+            self._early = False
+            return True
+        try:
+            taken_in = await opened.try_early_literal()
+        except ConnectionLost:
+            taken_in = False
+        self._early = taken_in is True
+        log.info("writer.probed", where=opened.where, early_literals=self._early)
+        return taken_in is not False
 
 
-async def _takes_refused_literals(session: Session) -> bool:
-    """APPEND a few bytes to a mailbox that does not exist: one NO, and nothing else, is right."""
+async def _takes_in_refused_literals(session: Session, names: Callable[[], Awaitable[object]]) -> bool | None:
+    """APPEND a few bytes to a mailbox that does not exist: one NO, and nothing else, is right. None if
+    this taught nothing. `names` goes along, so that all of it takes one round trip."""
     odd: list[str] = []
+    connection, before = session.connection, session.connection.heard
 
     def heard(count: int | None, name: str, response: Response) -> None:
-        session.heard(count, name, response)
+        before(count, name, response)
         if name in ("BAD", "NO"):
             odd.append(name)
 
-    session.connection.heard = heard
+    connection.heard = heard
     name = f"mailsyncd-probe-{secrets.token_hex(6)}"
-    probe = Literal(b"mailsyncd probe, to be refused\r\n", synchronising=False)
-    reply = await session.connection.execute("APPEND", quoted(name), probe)
-    if reply.status.kind == "OK":  # a server that makes what it does not know, so this taught nothing
-        await session.connection.execute("DELETE", quoted(name))
-    after = await session.connection.execute("NOOP")
-    return not odd and reply.status.kind == "NO" and after.status.kind == "OK"
+    literal = Literal(b"mailsyncd probe, to be refused\r\n", synchronising=False)
+    probe = await connection.begin("APPEND", quoted(name), literal)
+    noop = await connection.begin("NOOP")  # its answer tells that no other answer is to come
+    await names()
+    refused, after = await connection.finish(probe), await connection.finish(noop)
+    connection.heard = before
+    if refused.status.kind == "OK":  # a server that makes what it does not know
+        await connection.execute("DELETE", quoted(name))
+        return None
+    return not odd and refused.status.kind == "NO" and after.status.kind == "OK"
 
 
 class OutlookSession:
@@ -107,19 +121,33 @@ class OutlookSession:
         )
         self._session = session
         self._connection = session.connection
-        self._early_limit = _early_limit(session) if early else -1
+        self._early_limit = _early_limit(session) if early else -1  # bytes that need not wait for `+`
         self._selection = Selection(session, wanted=profile.selects)
         self._naming: Naming | None = None
         self._exists = 0
         self._gone = asyncio.Event()
-        self._opening = asyncio.Lock()
+        self._making = asyncio.Lock()
         self._asking = asyncio.Lock()
         self._lively_until = asyncio.get_running_loop().time() + SIGN_OF_LIFE
         self._connection.heard = self._heard
 
     @property
+    def where(self) -> str:
+        return self._session.where
+
+    @property
     def lost(self) -> bool:
         return self._connection.why_lost is not None
+
+    @property
+    def offers_early_literals(self) -> bool:
+        return _early_limit(self._session) >= 0
+
+    async def try_early_literal(self) -> bool | None:
+        """See whether literals may go out early, and let them where that is safe."""
+        taken_in = await _takes_in_refused_literals(self._session, self.naming)
+        self._early_limit = _early_limit(self._session) if taken_in else -1
+        return taken_in
 
     def _heard(self, count: int | None, name: str, response: Response) -> None:
         self._session.heard(count, name, response)
@@ -133,21 +161,21 @@ class OutlookSession:
     # ------------------------------------------------------------------ folders
 
     async def open(self, folder: str, *, create: bool) -> Mailbox:
-        async with self._opening:
-            name = await self._name(folder)
-            await self._selection.leave()
-            try:
-                found = await self._session.status(name)
-            except RouteBlocked as missing:
-                if not create:
-                    raise RouteBlocked(
-                        f"the folder {folder!r} can't be opened and create_folder is off: {missing}"
-                    ) from missing
+        name = await self._name(folder)
+        await self._selection.leave()
+        try:
+            found = await self._session.status(name)
+        except RouteBlocked as missing:
+            if not create:
+                raise RouteBlocked(
+                    f"the folder {folder!r} can't be opened and create_folder is off: {missing}"
+                ) from missing
+            async with self._making:  # one after the other: they may have a parent in common
                 await self._create(name)
                 found = await self._session.status(name)
-            if found.uidvalidity == 0:
-                raise Transient(f"{self._session.where} (STATUS): the server did not say UIDVALIDITY")
-            return found
+        if found.uidvalidity == 0:
+            raise Transient(f"{self._session.where} (STATUS): the server did not say UIDVALIDITY")
+        return found
 
     async def _create(self, name: str) -> None:
         """With its parents, for servers that do not make them by themselves."""

@@ -162,12 +162,10 @@ class Session:
             await self._introduce()
 
     async def _introduce(self) -> None:
-        """ID (RFC 2971). Whether the server likes it does not matter, but it is the first to tell of
-        a login that was none (B5)."""
+        """ID (RFC 2971). Nobody needs the answer, so nobody awaits it: the next command goes along
+        in the same flight (RFC 3501 5.5), and is told as well of a login that was none (B5)."""
         identity = " ".join(arguments_rfs2971(name="mailsyncd", version=__version__))
-        reply = await self.connection.execute("ID", identity.replace("( ", "(").replace(" )", ")"))
-        if "not connected" in reply.status.text:
-            self.accept(reply, "ID", During.SIGN_IN)
+        await self.connection.begin("ID", identity.replace("( ", "(").replace(" )", ")"))
 
     async def _bearer(self, user: str, token: str, offered: frozenset[str]) -> None:
         """XOAUTH2 (A5), else OAUTHBEARER (RFC 7628)."""
@@ -228,16 +226,21 @@ class Session:
         items = "(MESSAGES UIDNEXT UIDVALIDITY)"
         wish = Wish(("STATUS",))
         reply = await self.command("STATUS", quoted(mailbox), items, wish=wish, during=During.OPEN)
+        told: dict[str, Mailbox] = {}
         for response in reply.untagged:
-            *_, inner = self.values(response)
+            *_, name, inner = self.values(response)
             if isinstance(inner, list):
                 found = pairs(inner)
-                return Mailbox(
+                told[text(name)] = Mailbox(
                     number(found.get(b"UIDVALIDITY")),
                     number(found.get(b"UIDNEXT")),
                     number(found.get(b"MESSAGES")),
                 )
-        raise Transient(f"{self.where} (STATUS): the server said OK and nothing else")
+        if not told:
+            raise Transient(f"{self.where} (STATUS): the server said OK and nothing else")
+        # Others may be in flight. Where the server writes the name in a way of its own, the answer to
+        # this one is the last before it is done.
+        return told.get(mailbox) or list(told.values())[-1]
 
     async def naming(self, *, by_namespace: bool = True) -> Naming:
         """How the server names what is ours: the personal namespace (RFC 2342), else the separator.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from random import Random
@@ -69,6 +70,29 @@ class Line:
                 return
             if tag != "DONE":
                 self.say(f"{tag} OK")
+
+
+async def signed_in(line: Line, capabilities: str = BASIC) -> None:
+    await line.greet(capabilities)
+    await names(line)
+
+
+async def names(line: Line) -> None:
+    """Where the first folder is named, the separator is asked for."""
+    tag = await line.expect('LIST "" ""')
+    line.say('* LIST (\\Noselect) "/" ""', f"{tag} OK")
+
+
+async def take_append(line: Line, *, plus: bool = False) -> tuple[str, bytes, str]:
+    """One APPEND with its literal, waited for or not: its tag, the body, the line."""
+    tag, rest = await line.get()
+    size = int(re.search(r"\{(\d+)\+?\}$", rest)[1])  # type: ignore[index]
+    assert rest.endswith("+}") is plus
+    if not plus:
+        line.say("+ go on")
+    body = await line.literal(size)
+    assert await line.reader.readuntil(b"\r\n") == b"\r\n"
+    return tag, body, rest
 
 
 Script = Callable[[Line], Awaitable[None]]

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from functools import partial
 
 import pytest
-from scripts import BASIC, Line, served, sink
+from scripts import BASIC, Line, served, signed_in, sink, take_append
 
 from mailsyncd.errors import ConnectionLost, DestinationFull, MessageRejected, RouteBlocked, Sent, Throttled
 from mailsyncd.imap import outlook
@@ -15,30 +13,6 @@ from mailsyncd.imap.profiles import choose
 from mailsyncd.model import Appended
 
 WHEN = "17-Jul-2019 09:40:08 +0000"
-AUTO = choose("localhost")
-
-
-async def signed_in(line: Line, capabilities: str = BASIC) -> None:
-    await line.greet(capabilities)
-    await names(line)
-
-
-async def names(line: Line) -> None:
-    """Where the first folder is named, the separator is asked for."""
-    tag = await line.expect('LIST "" ""')
-    line.say('* LIST (\\Noselect) "/" ""', f"{tag} OK")
-
-
-async def take_append(line: Line, *, plus: bool = False) -> tuple[str, bytes, str]:
-    """One APPEND with its literal, waited for or not: its tag, the body, the line."""
-    tag, rest = await line.get()
-    size = int(re.search(r"\{(\d+)\+?\}$", rest)[1])  # type: ignore[index]
-    assert rest.endswith("+}") is plus
-    if not plus:
-        line.say("+ go on")
-    body = await line.literal(size)
-    assert await line.reader.readuntil(b"\r\n") == b"\r\n"
-    return tag, body, rest
 
 
 async def test_an_append_carries_the_very_bytes_the_date_and_no_flag() -> None:
@@ -156,45 +130,6 @@ async def test_a_cut_in_the_middle_of_a_large_body_left_nothing() -> None:
         with pytest.raises(ConnectionLost) as caught:
             await session.append("F", b"x" * 60_000_000, WHEN, seen=False)
         assert caught.value.sent is Sent.NOTHING
-
-
-async def probe(line: Line, *, honoured: bool) -> None:
-    """The connection on which literals are tried out."""
-    await line.greet(f"{BASIC} LITERAL+")
-    tag, rest = await line.get()
-    assert re.fullmatch(r'APPEND "mailsyncd-probe-\w+" \{\d+\+\}', rest)
-    line.say(f"{tag} NO [TRYCREATE] no such mailbox")
-    if honoured:
-        await line.literal(int(rest.split("{")[1].rstrip("+}")))
-        await line.reader.readuntil(b"\r\n")
-    else:
-        tag, _ = await line.get()
-        line.say(f"{tag} BAD Command Error. 10")
-    await line.until_closed()
-
-
-async def test_early_literals_are_used_where_the_probe_shows_that_they_are_safe() -> None:
-    async def script(line: Line) -> None:
-        await signed_in(line, f"{BASIC} LITERAL+")
-        tag, body, _ = await take_append(line, plus=True)
-        line.say(f"{tag} OK [APPENDUID 3 9] {len(body)}")
-        await line.until_closed()
-
-    first = partial(probe, honoured=True)
-    async with served(first, script) as port, sink(port, AUTO).session() as session:
-        assert await session.append("F", b"x" * 300_000, WHEN, seen=False) == Appended(3, 9)
-
-
-async def test_early_literals_are_not_used_where_the_server_reads_them_as_commands() -> None:
-    async def script(line: Line) -> None:
-        await signed_in(line, f"{BASIC} LITERAL+")
-        tag, _, _ = await take_append(line)
-        line.say(f"{tag} OK")
-        await line.until_closed()
-
-    first = partial(probe, honoured=False)
-    async with served(first, script) as port, sink(port, AUTO).session() as session:
-        assert await session.append("F", b"x", WHEN, seen=False) == Appended(None, None)
 
 
 async def test_a_microsoft_host_gets_waiting_literals_whatever_it_offers() -> None:
@@ -324,44 +259,33 @@ async def test_a_lost_connection_ends_the_rest() -> None:
             await session.rest(600)
 
 
-async def test_a_probe_that_makes_the_mailbox_is_tidied_up_and_proves_nothing() -> None:
-    async def made(line: Line) -> None:
-        await line.greet(f"{BASIC} LITERAL+")
-        tag, rest = await line.get()
-        await line.literal(int(rest.split("{")[1].rstrip("+}")) + 2)
-        line.say(f"{tag} OK made it")
-        tag = await line.expect('DELETE "mailsyncd-probe-')
-        line.say(f"{tag} OK")
-        await line.until_closed()
-
+async def test_the_answers_to_several_status_are_told_apart() -> None:
     async def script(line: Line) -> None:
-        await signed_in(line, f"{BASIC} LITERAL+")
-        tag, _, _ = await take_append(line)
-        line.say(f"{tag} OK")
+        await signed_in(line)
+        asked = [await line.get() for _ in range(3)]
+        numbers = {rest.split('"')[1]: number for number, (_, rest) in enumerate(asked, 1)}
+        for name, number in reversed(numbers.items()):  # in an order of the server's own
+            line.say(f"* STATUS {name} (MESSAGES 0 UIDNEXT 1 UIDVALIDITY {number})")
+        line.say(*(f"{tag} OK" for tag, _ in asked))
         await line.until_closed()
 
-    async with served(made, script) as port, sink(port, AUTO).session() as session:
-        assert await session.append("F", b"x", WHEN, seen=False) == Appended(None, None)
+    async with served(script) as port, sink(port).session() as session:
+        opened = await asyncio.gather(*(session.open(name, create=True) for name in "ABC"))
+        assert [one.uidvalidity for one in opened] == [1, 2, 3]
 
 
-async def test_literal_minus_goes_early_up_to_4096_bytes() -> None:
-    async def honest(line: Line) -> None:
-        await line.greet(f"{BASIC} LITERAL-")
-        tag, rest = await line.get()
-        await line.literal(int(rest.split("{")[1].rstrip("+}")) + 2)
-        line.say(f"{tag} NO [TRYCREATE] no such mailbox")
-        await line.until_closed()
-
+async def test_a_name_that_the_server_writes_its_own_way_is_known_by_the_order_of_the_answers() -> None:
     async def script(line: Line) -> None:
-        await signed_in(line, f"{BASIC} LITERAL-")
-        for plus in (True, False):
-            tag, _, _ = await take_append(line, plus=plus)
-            line.say(f"{tag} OK")
+        await signed_in(line)
+        asked = [await line.get() for _ in range(2)]
+        for number, (tag, rest) in enumerate(asked, 1):
+            name = rest.split('"')[1].lower()
+            line.say(f"* STATUS {name} (MESSAGES 0 UIDNEXT 1 UIDVALIDITY {number})", f"{tag} OK")
         await line.until_closed()
 
-    async with served(honest, script) as port, sink(port, AUTO).session() as session:
-        await session.append("F", b"x" * 4096, WHEN, seen=False)
-        await session.append("F", b"x" * 4097, WHEN, seen=False)
+    async with served(script) as port, sink(port).session() as session:
+        opened = await asyncio.gather(*(session.open(name, create=True) for name in "AB"))
+        assert [one.uidvalidity for one in opened] == [1, 2]
 
 
 async def test_a_day_of_one_digit_is_padded_as_append_wants_it() -> None:
