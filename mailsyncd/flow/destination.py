@@ -255,7 +255,7 @@ class Destination:
                     await first_of(self._belt.clock.sleep(pause), self._stopped())
                     self._enter(*self._standstill.state)
                 elif self._belt.vouch.due():
-                    await self._inspect(session, window, self._belt.vouch.look)
+                    await self._inspect(session, window, self._writer.folders.vouch)
                 elif self._recovery.due() == 0:
                     await self._inspect(session, window, self._writer.judge)
                 elif self._writer.duplicates.due():

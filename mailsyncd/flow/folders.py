@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -24,22 +25,30 @@ class Folders:
         self._belt = belt
         self._watches = watches
         self._known: dict[str, Mailbox] = {}
-        self._opening = asyncio.Lock()
+        self._told: dict[str, Mailbox] = {}  # seen over this connection, not yet needed
+        self._asking: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     def forget_all(self) -> None:
         """A new connection: what was known may be true no more."""
         self._known.clear()
+        self._told.clear()
 
     def forget(self, name: str) -> None:
         """It is not there any more, or not as it was."""
         self._known.pop(name, None)
+        self._told.pop(name, None)
+
+    async def vouch(self, session: SinkSession) -> None:
+        """See whether the state store remembers what they show, which tells their numbers as well.
+        Nothing may be in flight."""
+        self._told.update(await self._belt.vouch.look(session))
 
     async def open(self, session: SinkSession, route: Route) -> Mailbox:
         """The numbers of a route's folder: the UIDNEXT is a lower bound for every APPEND from now on.
         Raises what session.open() raises; that a folder can't be opened is shown with its routes."""
         name = route.folder
         while (known := self._known.get(name)) is None:
-            async with self._opening:  # or each message in hand would ask
+            async with self._asking[name]:  # or each message in hand would ask
                 if name not in self._known:
                     await self._open(session, route)
         return known
@@ -47,7 +56,8 @@ class Folders:
     async def _open(self, session: SinkSession, route: Route) -> None:
         name = route.folder
         try:
-            self._known[name] = await session.open(name, create=route.create_folder)
+            told = self._told.get(name)
+            self._known[name] = told or await session.open(name, create=route.create_folder)
         except RouteBlocked as blocked:
             self.trouble(name, str(blocked))
             raise

@@ -11,15 +11,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from mailsyncd.errors import RouteBlocked, StateForgot
 from mailsyncd.flow.gate import Gate
 from mailsyncd.flow.progress import Progress
-from mailsyncd.model import Record, Route, Status, TailMessage, Watermark
+from mailsyncd.flow.tasks import all_of
+from mailsyncd.model import Mailbox, Record, Route, Status, TailMessage, Watermark
 from mailsyncd.policy import Marks, TailIndex, marks_of, pair, seen_marks, too_old
 from mailsyncd.ports import SinkSession, SourceSession, StateStore
 
+AT_ONCE = 50  # folders that are asked for in one flight
 NEWEST = 1_000  # messages of a folder that are looked at, at the most
 SAMPLE = 300  # messages of the source that are compared, from either end
 
@@ -58,24 +61,35 @@ class Vouch:
     def due(self) -> bool:
         return any(route.folder not in self._strangers for route in self._routes)
 
-    async def look(self, session: SinkSession) -> None:
-        """Look at every folder that was not yet. Nothing may be in flight."""
-        for folder in {route.folder: None for route in self._routes}:
-            if folder not in self._strangers:
-                self._strangers[folder] = TailIndex(await self._strangers_in(session, folder))
+    async def look(self, session: SinkSession) -> dict[str, Mailbox]:
+        """Look at every folder that was not yet; returns those that are there, with their numbers.
+        Nothing may be in flight."""
+        folders = list(dict.fromkeys(route.folder for route in self._routes))
+        there: dict[str, Mailbox] = {}
+        unseen = [one for one in folders if one not in self._strangers]
+        for first in range(0, len(unseen), AT_ONCE):
+            some = unseen[first : first + AT_ONCE]
+            await all_of(*(_open(session, folder, there) for folder in some))
+            for folder in some:
+                found = await self._strangers_in(session, folder, there.get(folder))
+                self._strangers[folder] = TailIndex(found)
         self._looked.set()
+        return there
 
-    async def _strangers_in(self, session: SinkSession, folder: str) -> list[TailMessage]:
+    async def _strangers_in(
+        self, session: SinkSession, folder: str, mailbox: Mailbox | None
+    ) -> list[TailMessage]:
+        if mailbox is None or mailbox.exists == 0:
+            return []
         routes = [route for route in self._routes if route.folder == folder]
         marks = [mark for route in routes if (mark := await self._watermark(route)) is not None]
+        known = _known(marks, mailbox.uidvalidity)
+        if 0 < mailbox.uidnext <= known:
+            return []
         try:
-            mailbox = await session.open(folder, create=False)
-            known = _known(marks, mailbox.uidvalidity)
-            if mailbox.exists == 0 or 0 < mailbox.uidnext <= known:
-                return []
             tail = await session.tail(folder, known, newest=NEWEST)
         except RouteBlocked:
-            return []  # there is no such folder, so nothing to vouch for
+            return []  # it has just gone
         if not tail:
             return []
         records = await self._gate.call(
@@ -163,6 +177,12 @@ def unexplained(
     left = [seen for seen in tail if seen.uid not in owned]
     found = set(pair(claims, left))
     return [seen for seen in left if seen.uid not in found]
+
+
+async def _open(session: SinkSession, folder: str, there: dict[str, Mailbox]) -> None:
+    """One that can't be opened holds nothing to vouch for."""
+    with suppress(RouteBlocked):
+        there[folder] = await session.open(folder, create=False)
 
 
 def _known(marks: Iterable[Watermark], uidvalidity: int) -> int:

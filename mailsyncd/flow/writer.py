@@ -82,7 +82,7 @@ class Writer:
         self._standstill = standstill
         self._record_ttl = record_ttl
         self._ledger = Ledger(belt, watches, record_ttl)
-        self._folders = Folders(belt, watches)
+        self.folders = Folders(belt, watches)
         self._outcomes = Outcomes(watches, belt.clock)
         self.duplicates = Duplicates(recovery)
         self.later = Later(belt)
@@ -91,7 +91,7 @@ class Writer:
 
     def connected(self) -> None:
         """A new connection: what was known of the folders may be true no more."""
-        self._folders.forget_all()
+        self.folders.forget_all()
         self.duplicates.connected()
 
     async def deliver(self, wire: Wire, ready: Ready) -> Ready | None:
@@ -209,7 +209,7 @@ class Writer:
             raise
         except RouteBlocked as blocked:
             # The folder is gone: open() will make it anew, or say that it may not.
-            self._folders.forget(ref.route.folder)
+            self.folders.forget(ref.route.folder)
             self._recovery.doubt(ref, record, settle=False)
             raise Transient(str(blocked)) from blocked
         except Transient as error:
@@ -243,7 +243,7 @@ class Writer:
         if not sent:
             self._outcomes.skipped(ref, "the folder holds it already")
             return
-        self._folders.note(ref.route.folder, appended, record)
+        self.folders.note(ref.route.folder, appended, record)
         self.duplicates.note(ref.route.folder, done)
         self._outcomes.copied(ref, done)
 
@@ -258,7 +258,7 @@ class Writer:
             progress = watch.progress
             if progress is None or (moved := progress.watermark(self._belt.clock.now())) is None:
                 continue
-            new = self._folders.noted(watch.route.folder, moved)
+            new = self.folders.noted(watch.route.folder, moved)
             reached(Step.WATERMARK_ASKED)
             if not await self._store_watermark(key, new, progress.stored):
                 raise LeaseLost(f"another daemon moved the watermark of {watch.route.name}")
@@ -276,7 +276,7 @@ class Writer:
 
     async def _folder(self, session: SinkSession, ref: MessageRef) -> Mailbox:
         try:
-            return await self._folders.open(session, ref.route)
+            return await self.folders.open(session, ref.route)
         except RouteBlocked as blocked:
             self.later.put(ref, FOLDER_RETRY)
             raise _InOtherHands from blocked
@@ -367,7 +367,7 @@ class Writer:
         """Let recovery look, and act on its verdicts. Nothing may be in flight."""
         verdicts = await self._recovery.look(session)
         for folder, error in self._recovery.trouble.items():
-            self._folders.trouble(folder, error)
+            self.folders.trouble(folder, error)
         for verdict in verdicts:
             await self._act_on(verdict)
 
