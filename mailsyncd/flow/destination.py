@@ -30,7 +30,7 @@ from mailsyncd.flow.recover import Recovery
 from mailsyncd.flow.routes import Routes
 from mailsyncd.flow.standstill import Standstill
 from mailsyncd.flow.suspicion import Suspicion
-from mailsyncd.flow.tasks import first_of
+from mailsyncd.flow.tasks import first_of, until
 from mailsyncd.flow.watch import Belt
 from mailsyncd.flow.window import Window
 from mailsyncd.flow.wire import Wire
@@ -140,12 +140,7 @@ class Destination:
             self._enter(WriterState.BLOCKED, str(forgot))
             log.error("state.forgotten", destination=self.name, error=str(forgot))
             self._look_again.clear()
-            await first_of(
-                self._belt.clock.sleep(BLOCKED_RETRY), self._asked_to_look_again(), self._stopped()
-            )
-
-    async def _asked_to_look_again(self) -> None:
-        await self._look_again.wait()
+            await first_of(self._belt.clock.sleep(BLOCKED_RETRY), until(self._look_again), self._stopped())
 
     async def _stopped(self) -> None:
         await self._stopping.wait()
@@ -190,6 +185,8 @@ class Destination:
         self._writer.duplicates.serve(self.routes.wanted)
         await self._recovery.inherit(route, self._tenancy.require(), self._writer.in_hands)
         self._wake.set()
+        if len(self._recovery):
+            self._belt.wanted.set()
 
     async def _tick(self) -> None:
         """Once a second: store watermarks, put back what is to be tried again."""
@@ -203,6 +200,8 @@ class Destination:
     async def _connections(self) -> None:
         """Connect, write, reconnect; until stop(), or something that reaches further."""
         reconnects = Reconnects(self._belt.rng)
+        if self._attempts_left is not None:  # run-once does not come for nothing
+            await first_of(until(self._belt.wanted), self._stopped())
         while not self._stopping.is_set():
             began, answers = self._belt.clock.monotonic(), self._standstill.answers
             pause = await self._one_connection()

@@ -35,12 +35,13 @@ PAGE = 500  # messages described by one request
 class OpenFailures:
     """Of one route under one UIDVALIDITY. `known`: those not resolved, by UID; `under_way`: those on
     their way to the writer again. `earlier`: those of other UIDVALIDITIES, by X-GM-MSGID. `stirred`
-    asks for a look at what is due."""
+    asks for a look at what is due, `moved` tells that one is over, or a message settled."""
 
     known: dict[int, Failure] = field(default_factory=dict)
     earlier: dict[str, Failure] = field(default_factory=dict)
     under_way: set[int] = field(default_factory=set)
     stirred: asyncio.Event = field(default_factory=asyncio.Event)
+    moved: asyncio.Event = field(default_factory=asyncio.Event)
     looking: bool = False
 
     @property
@@ -187,6 +188,7 @@ class Retries:
                     await self._refer(session, failures, due[first : first + PAGE])
             finally:
                 failures.looking = False
+                failures.moved.set()
 
     async def _due(self, session: SourceSession, failures: OpenFailures) -> list[Failure]:
         """Due, and in nobody's hands: neither under way nor, being PENDING, recovery's."""

@@ -118,6 +118,7 @@ class Progress:
     def settle(self, uid: int) -> None:
         """Done, skipped, or recorded as a failure."""
         self.failures.under_way.discard(uid)
+        self.failures.moved.set()
         if self._open.pop(uid, None) is None and uid > self.listed_to:
             self._known[uid] = Status.DONE
 

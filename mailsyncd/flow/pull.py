@@ -8,8 +8,9 @@ stops neither listing nor IDLE.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from itertools import islice
+from typing import Any
 
 import structlog
 
@@ -18,6 +19,7 @@ from mailsyncd.flow.allowance import Allowance
 from mailsyncd.flow.progress import Progress, Sighting
 from mailsyncd.flow.queue import RefQueue
 from mailsyncd.flow.ready import Ready, ReadyQueue, Setback
+from mailsyncd.flow.tasks import all_of
 from mailsyncd.model import Lane, Listing, MessageRef, Route, Via
 from mailsyncd.policy import search_since, wanted
 from mailsyncd.ports import Clock, SourceSession
@@ -49,22 +51,34 @@ class Puller:
         self._max_size = max_size
         self._allowance = allowance
 
-    async def pull(self, session: SourceSession, progress: Progress, via: Via) -> int:
-        """Take in all that is new; returns how many messages that is."""
-        seen_mono = self._clock.monotonic()
+    async def pull(
+        self, session: SourceSession, progress: Progress, via: Via, beside: Coroutine[Any, Any, None]
+    ) -> int:
+        """Take in all that is new; returns how many messages that is. `beside` shares the flight, and
+        nothing is taken in if it raises."""
         examined_to = session.mailbox.uidnext - 1
-        if via is Via.PUSH and self._is_plain(progress):
-            listings = await session.newest(progress.listed_to)
-            sightings = [Sighting(one.uid, via, seen_mono, one) for one in listings]
-        else:
-            uids = await self._search(session, progress)
-            sightings = [Sighting(uid, via, seen_mono) for uid in uids]
+        sightings: list[Sighting] = []
+        await all_of(self._look(session, progress, via, sightings), beside)
+        if via is not Via.PUSH or not self._is_plain(progress):
             progress.listed(examined_to)
         reached(Step.LISTED)
         fresh = progress.expect(sightings, AT_ONCE)
         if fresh:
             log.info("mailbox.listed", new=fresh, via=via.value)
         return fresh
+
+    async def _look(
+        self, session: SourceSession, progress: Progress, via: Via, found: list[Sighting]
+    ) -> None:
+        """A few that are known to be there are listed and described at once."""
+        seen_mono = self._clock.monotonic()
+        few = 0 < session.mailbox.uidnext - 1 - progress.listed_to <= AT_ONCE
+        if self._is_plain(progress) and (few or via is Via.PUSH):
+            listings = await session.newest(progress.listed_to)
+            found += [Sighting(one.uid, via, seen_mono, one) for one in listings]
+        else:
+            uids = await self._search(session, progress)
+            found += [Sighting(uid, via, seen_mono) for uid in uids]
 
     def _is_plain(self, progress: Progress) -> bool:
         """Whether everything past what is listed is wanted, so that no SEARCH is needed."""

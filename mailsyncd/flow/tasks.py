@@ -1,4 +1,4 @@
-"""Structured concurrency in two functions: side by side until the first ends, or until all have."""
+"""Structured concurrency in few functions: side by side until the first ends, or until all have."""
 
 from __future__ import annotations
 
@@ -33,3 +33,8 @@ async def all_of(*work: Coroutine[Any, Any, None]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def until(event: asyncio.Event) -> None:
+    """An event, to be waited for side by side with other things."""
+    await event.wait()

@@ -1,7 +1,7 @@
 """Does the state store remember what the folders show? If not, it was emptied or restored to earlier.
 
 The proof is a copy that no record explains, of a message that the store takes for not yet copied.
-Nothing of a route is read, so nothing is written, until its target folder was looked at; where the
+Nothing of a route is handed on, so nothing is written, until its target folder was looked at; where the
 folder shows strangers, the ends of what the route has to copy are compared with them first, and
 each message before it is claimed. In ordinary life there are no strangers, since a watermark notes
 the folder's UIDNEXT, and a look costs one STATUS a folder.

@@ -37,7 +37,7 @@ from mailsyncd.flow.read import Reader
 from mailsyncd.flow.ready import ReadyQueue
 from mailsyncd.flow.reconnect import RARE, Reconnects
 from mailsyncd.flow.sweep import SweepTimer
-from mailsyncd.flow.tasks import first_of
+from mailsyncd.flow.tasks import first_of, until
 from mailsyncd.flow.vouch import Vouch
 from mailsyncd.model import Lane, Mailbox, Record, Route, Via, Wake, Watermark
 from mailsyncd.policy import backoff, first_watermark, watermark_after_change
@@ -50,7 +50,7 @@ BLOCKED_RETRY = 300.0  # seconds between tries of a route that needs its user
 ONCE_ATTEMPTS = 3  # connections that run-once spends on a route
 LONGEST_ONCE = 60.0  # seconds that run-once waits for a source
 BUDGET_LOOK = 15.0  # seconds between looks whether old mail may go on
-SETTLE_POLL = 0.05  # seconds between looks at what run-once still waits for
+SETTLE_LOOK = 0.25  # seconds between looks whether run-once waits in vain
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,8 @@ class RouteSettings:
 
 @dataclass(frozen=True, slots=True)
 class Belt:
-    """What the routes of one destination share."""
+    """What the routes of one destination share. `wanted` is set once some route has, or may have,
+    something for the destination."""
 
     queue: RefQueue
     ready: ReadyQueue
@@ -75,6 +76,7 @@ class Belt:
     clock: Clock
     rng: Random
     vouch: Vouch
+    wanted: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Watch:
@@ -93,6 +95,7 @@ class Watch:
         self.complete = False
         self._source = source
         self._oddities = Oddities()
+        self._unsure: Watermark | None = None  # to be compared with what the source shows
         self._belt = belt
         self._settings = settings
         self._listed = asyncio.Event()
@@ -212,7 +215,7 @@ class Watch:
         with structlog.contextvars.bound_contextvars(cycle_id=uuid4().hex[:12]):
             try:
                 async with asyncio.timeout(timer.deadline):
-                    fresh = await self._puller.pull(session, progress, via)
+                    fresh = await self._puller.pull(session, progress, via, self._compare(session))
             except TimeoutError:
                 raise Transient(f"no listing was finished within {timer.deadline:.0f} s") from None
             self._listed.set()
@@ -225,8 +228,9 @@ class Watch:
 
     async def _read(self, session: SourceSession, progress: Progress) -> None:
         """Bodies, once nothing speaks against copying what the first listing showed."""
-        if not self._belt.vouch.admitted(self.route):
+        if self._unsure is not None or not self._belt.vouch.admitted(self.route):
             await self._listed.wait()
+        if not self._belt.vouch.admitted(self.route):
             await self._belt.vouch.admit(self.route, session, progress)
         await self.allowance.refresh()
         belt, key, preflight = self._belt, self.route.key, self._settings.preflight
@@ -246,11 +250,16 @@ class Watch:
         return held + len(progress.todo[Lane.OLD]) if held else 0
 
     async def _settle_all(self, session: SourceSession, progress: Progress) -> None:
+        if session.mailbox.uidnext - 1 > progress.listed_to:
+            self._belt.wanted.set()  # most likely: the destination is dialled while this is listed
         await self._list(session, progress, Via.SWEEP)
         while (progress.unsettled or progress.failures.busy) and not self.folder_trouble:
+            progress.failures.moved.clear()
+            if progress.unsettled or progress.failures.under_way:
+                self._belt.wanted.set()
             if (held := self._held(progress)) >= max(progress.unsettled, 1):
                 raise Throttled(self._budget_spent(held), self.allowance.renewal())
-            await self._belt.clock.sleep(SETTLE_POLL)
+            await first_of(until(progress.failures.moved), self._belt.clock.sleep(SETTLE_LOOK))
 
     # ------------------------------------------------------ where to go on from
 
@@ -259,7 +268,8 @@ class Watch:
         UIDVALIDITY."""
         mailbox = session.mailbox
         if self.progress is not None and self.progress.uidvalidity == mailbox.uidvalidity:
-            await self._check_numbers(session, self.progress.stored)
+            self._check_numbers(mailbox, self.progress.stored)
+            await self._compare(session)
             return self.progress
         self._settled.clear()
         watermark = await self._watermark(session, mailbox)
@@ -283,11 +293,12 @@ class Watch:
     async def _watermark(self, session: SourceSession, mailbox: Mailbox) -> Watermark:
         store, gate, key = self._belt.store, self._belt.gate, self.route.key
         stored = await gate.call(lambda: store.watermark(key))
-        await self._check_numbers(session, stored)
+        self._check_numbers(mailbox, stored)
         if stored is not None and stored.uidvalidity == mailbox.uidvalidity:
             return stored
         now = self._belt.clock.now()
         if stored is None:
+            self._belt.wanted.set()
             await self._belt.vouch.begin(self.route, session)
             new = first_watermark(self.route, mailbox, now)
         else:
@@ -316,17 +327,22 @@ class Watch:
             for one in failures
         )
 
-    async def _check_numbers(self, session: SourceSession, stored: Watermark | None) -> None:
+    def _check_numbers(self, mailbox: Mailbox, stored: Watermark | None) -> None:
         """Whether the source still numbers its messages as the watermark takes for granted."""
-        mailbox = session.mailbox
         self._oddities.check(mailbox, stored, self._belt.clock.monotonic())
-        if stored is None or stored.uidvalidity != mailbox.uidvalidity or not self._oddities.doubted:
+        same = stored is not None and stored.uidvalidity == mailbox.uidvalidity
+        self._unsure = stored if same and self._oddities.doubted else None
+
+    async def _compare(self, session: SourceSession) -> None:
+        """The same by a look at some messages, before anything new is taken in."""
+        if (stored := self._unsure) is None:
             return
         store, key, after = self._belt.store, self.route.key, max(0, stored.last_uid - WITNESSES)
-        records = await self._belt.gate.call(lambda: store.records(key, mailbox.uidvalidity, after))
+        records = await self._belt.gate.call(lambda: store.records(key, stored.uidvalidity, after))
         known = [record for record in records if record.uid <= stored.last_uid]
         there = await session.describe([record.uid for record in known]) if known else []
         self._oddities.compare(known, there)
+        self._unsure = None
 
     # ----------------------------------------------------------------- status
 

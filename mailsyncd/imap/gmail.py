@@ -204,8 +204,7 @@ class GmailSession:
 
     async def newest(self, after: int) -> list[Listing]:
         self._news = False
-        first = max(after + 1, self._uidnext)
-        found = await self._listings([f"{after + 1}:*"], self._early.ask(first))
+        found = await self._listings([f"{after + 1}:*"], self._early.ask(after + 1))
         self._uidnext = max([self._uidnext, *(uid + 1 for uid in found)])
         return [found[uid] for uid in sorted(found) if uid > after]
 
