@@ -159,9 +159,9 @@ MUTANTS = (
     Mutant(
         "no early literal where a refused one is read as commands",
         "mailsyncd/imap/outlook.py",
-        'return not odd and reply.status.kind == "NO" and after.status.kind == "OK"',
+        'return not odd and refused.status.kind == "NO" and after.status.kind == "OK"',
         "return True",
-        ("tests/dialogue/test_sink_dialogues.py", "tests/contract/imap_servers"),
+        ("tests/dialogue/test_probing_dialogues.py", "tests/contract/imap_servers"),
     ),
     Mutant(
         "the source's list of allowed commands",
