@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mailsyncd import __version__
-from mailsyncd.errors import ConfigError, LeaseLost, MailsyncError, StateUnavailable
+from mailsyncd.errors import ConfigError, LeaseLost, MailsyncError, SecretsUnavailable, StateUnavailable
 
 EXIT_OK = 0
 EXIT_FAILURES = 1
@@ -27,7 +27,7 @@ exit statuses:
   1   finished, with failures; or failed, and a line says why (check: degraded)
   2   wrong arguments (check: failing)
   3   check only: no daemon is running
-  75  the state store can't be had, or another daemon holds the lease: try again later
+  75  the state store or AWS can't be had, or another daemon holds the lease: try again later
   78  the configuration is wrong
 """
 
@@ -37,10 +37,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         return int(arguments.command(arguments))
-    except ConfigError as error:
+    except (ConfigError, SecretsUnavailable) as error:
         for problem in error.problems:
             print(f"mailsyncd: {problem}", file=sys.stderr)
-        return EXIT_CONFIG
+        return EXIT_CONFIG if isinstance(error, ConfigError) else EXIT_TEMPORARY
     except (StateUnavailable, LeaseLost) as error:
         print(f"mailsyncd: {error}", file=sys.stderr)
         return EXIT_TEMPORARY
@@ -226,16 +226,16 @@ def _check(arguments: argparse.Namespace) -> int:
 
     socket = arguments.socket
     if socket is None:
-        from mailsyncd.config.load import load
+        from mailsyncd.config import load
 
-        socket = load(arguments.config, os.environ).configuration.daemon.socket
+        socket = load.socket(arguments.config, os.environ)
     return check(socket, as_json=arguments.json, out=sys.stdout, err=sys.stderr)
 
 
 def _config_check(arguments: argparse.Namespace) -> int:
     from mailsyncd.commands.config import check
 
-    return check(arguments.config, os.environ, sys.stdout)
+    return asyncio.run(check(arguments.config, os.environ, sys.stdout))
 
 
 def _config_show(arguments: argparse.Namespace) -> int:

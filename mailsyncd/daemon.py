@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
@@ -60,7 +60,7 @@ class Daemon:
         self,
         configuration: Configuration,
         parts: Parts,
-        reread: Callable[[], Configuration],
+        reread: Callable[[], Awaitable[Configuration]],
         environ: Mapping[str, str],
         run_id: str,
     ) -> None:
@@ -148,7 +148,7 @@ class Daemon:
             self._hangup.clear()
             self._notifier.reloading()
             try:
-                new = await asyncio.to_thread(self._reread)
+                new = await self._reread()
                 reached(Step.RELOADING)
                 await self._apply(new)
             except MailsyncError as error:

@@ -39,6 +39,15 @@ class ConfigError(MailsyncError):
         super().__init__("\n".join(map(str, problems)))
 
 
+class SecretsUnavailable(MailsyncError):
+    """A store of secrets can't be asked now, and nothing else is wrong with the configuration. Reaches:
+    the process, or the reload. It may pass with nothing changed."""
+
+    def __init__(self, *problems: Problem) -> None:
+        self.problems = problems
+        super().__init__("\n".join(map(str, problems)))
+
+
 class StateUnavailable(MailsyncError):
     """The state store did not answer as it must. Reaches: everything; copying stops (I1)."""
 

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from mailsyncd.account import Secret
-from mailsyncd.config.load import load
+from mailsyncd.commands.load import load
+from mailsyncd.config import load as unread
 from mailsyncd.config.values import Backend, Configuration
 from mailsyncd.model import Start
 
 
-def check(path: Path | None, environ: Mapping[str, str], out: TextIO) -> int:
+async def check(path: Path | None, environ: Mapping[str, str], out: TextIO) -> int:
     """0, with a line that sums it up. Raises ConfigError with every mistake."""
-    configuration = load(path, environ).configuration
+    configuration = await load(path, environ)
     routes, destinations = len(configuration.routes), len(configuration.destinations)
     state = configuration.state
     where = f"sqlite at {state.path}" if state.backend is Backend.SQLITE else f"dynamodb table {state.table}"
@@ -30,8 +31,8 @@ def check(path: Path | None, environ: Mapping[str, str], out: TextIO) -> int:
 
 
 def show(path: Path | None, environ: Mapping[str, str], out: TextIO, *, as_json: bool) -> int:
-    """Every setting in force and where it came from; secrets are masked."""
-    loaded = load(path, environ)
+    """Every setting in force and where it came from; secrets are masked, and not read of AWS."""
+    loaded = unread.load(path, environ)
     rows = [
         (key, value, _origin(key, loaded.origins))
         for key, value in _flat(loaded.configuration, loaded.origins)

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from mailsyncd.assemble import Assembly, max_size, readable_store
 from mailsyncd.commands.choose import only_route
-from mailsyncd.config.load import load
+from mailsyncd.commands.load import load
 from mailsyncd.config.values import Configuration, RouteSettings
 from mailsyncd.errors import MailsyncError, StateUnavailable
 from mailsyncd.model import Listing, Mailbox, Route, Status, Watermark
@@ -39,7 +39,7 @@ class Plan:
 async def dry_run(config: Path | None, environ: Mapping[str, str], *, only: str | None, as_json: bool) -> int:
     """0 if everything could be listed and nothing would fail, else 1. Raises ConfigError and
     StateUnavailable."""
-    configuration = only_route(load(config, environ).configuration, only)
+    configuration = only_route(await load(config, environ), only)
     configure("warning", configuration.daemon.log_format, sys.stderr, uuid4().hex[:12])
     parts = Assembly(configuration)
     store = readable_store(configuration.state, parts.clock)

@@ -13,7 +13,7 @@ from uuid import uuid4
 from mailsyncd.assemble import Assembly
 from mailsyncd.commands.choose import only_route
 from mailsyncd.commands.failures import RENUMBERED, Found, find
-from mailsyncd.config.load import load
+from mailsyncd.commands.load import load
 from mailsyncd.config.values import Configuration
 from mailsyncd.errors import MailsyncError
 from mailsyncd.observe.logs import configure
@@ -32,7 +32,7 @@ async def export(
 
     Raises MailsyncError, also of the source's kinds.
     """
-    configuration = only_route(load(config, environ).configuration, only)
+    configuration = only_route(await load(config, environ), only)
     configure("warning", configuration.daemon.log_format, sys.stderr, uuid4().hex[:12])
     if target != "-":
         _must_be_new(target)

@@ -14,8 +14,8 @@ from typing import Any, TextIO
 
 from mailsyncd.assemble import make_store, readable_store
 from mailsyncd.commands.choose import only_route
+from mailsyncd.commands.load import load
 from mailsyncd.commands.tables import Row, printable, show_table
-from mailsyncd.config.load import load
 from mailsyncd.config.values import Configuration, RouteSettings, StateSettings
 from mailsyncd.errors import MailsyncError
 from mailsyncd.flow.failures import resolved, wanted_now
@@ -71,7 +71,7 @@ async def show_list(
     as_json: bool,
 ) -> int:
     """What was set aside, by route and UID. Raises ConfigError, StateUnavailable."""
-    found = await _all(only_route(load(config, environ).configuration, only))
+    found = await _all(only_route(await load(config, environ), only))
     shown = [one for one in found if resolved_too or not one.failure.resolved]
     if as_json:
         print(json.dumps({"failures": [_as_json(one) for one in shown]}), file=out)
@@ -86,7 +86,7 @@ async def show_one(
     config: Path | None, environ: Mapping[str, str], out: TextIO, *, wanted: str, only: str | None
 ) -> int:
     """All that is known of one failure. Raises MailsyncError if there is none of that name."""
-    found = await find(only_route(load(config, environ).configuration, only), wanted)
+    found = await find(only_route(await load(config, environ), only), wanted)
     for key, value in _as_json(found).items():
         print(f"{key}: {'-' if value is None else printable(str(value))}", file=out)
     return 0
@@ -96,7 +96,7 @@ async def retry(
     config: Path | None, environ: Mapping[str, str], out: TextIO, *, wanted: str | None, only: str | None
 ) -> int:
     """Have one, or all (`wanted` is None), tried again. Raises MailsyncError if it can't be."""
-    configuration = only_route(load(config, environ).configuration, only)
+    configuration = only_route(await load(config, environ), only)
     found = await _all(configuration)
     if wanted is not None:
         found = [_pick(found, wanted)]
@@ -116,7 +116,7 @@ async def discard(
     config: Path | None, environ: Mapping[str, str], out: TextIO, *, wanted: str, only: str | None
 ) -> int:
     """Call one dealt with. Raises MailsyncError if it is so already, or there is none."""
-    configuration = only_route(load(config, environ).configuration, only)
+    configuration = only_route(await load(config, environ), only)
     found = _pick(await _all(configuration), wanted)
     _must_be_open(found)
     why, ttl = f"discarded: {found.failure.error}", configuration.state.record_ttl

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from mailsyncd.assemble import Assembly, readable_store
 from mailsyncd.commands.choose import only_route
-from mailsyncd.config.load import load
+from mailsyncd.commands.load import load
 from mailsyncd.config.values import Configuration, DestinationSettings
 from mailsyncd.errors import LeaseLost, MailsyncError, RouteBlocked, StateUnavailable
 from mailsyncd.flow.lease import STANDBY_POLL, Tenancy
@@ -38,7 +38,7 @@ async def rebuild(
 ) -> int:
     """0 if every route was compared, else 1. Raises ConfigError, StateUnavailable, and LeaseLost if a
     daemon writes to a destination."""
-    whole = load(config, environ).configuration
+    whole = await load(config, environ)
     chosen = only_route(whole, only)
     configure("warning", whole.daemon.log_format, sys.stderr, uuid4().hex[:12])
     parts = Assembly(whole)

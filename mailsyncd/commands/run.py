@@ -8,7 +8,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from mailsyncd.assemble import Assembly
-from mailsyncd.config.load import load
+from mailsyncd.commands.load import load
 from mailsyncd.config.values import Configuration
 from mailsyncd.daemon import Daemon
 from mailsyncd.observe.logs import configure
@@ -17,10 +17,10 @@ from mailsyncd.observe.logs import configure
 async def run(config: Path | None, environ: Mapping[str, str]) -> int:
     """0 when it was stopped as asked. Raises ConfigError and StateUnavailable."""
 
-    def reread() -> Configuration:
-        return load(config, environ).configuration
+    async def reread() -> Configuration:
+        return await load(config, environ)
 
-    configuration = reread()
+    configuration = await reread()
     run_id = uuid4().hex[:12]
     configure(configuration.daemon.log_level, configuration.daemon.log_format, sys.stdout, run_id)
     parts = Assembly(configuration)

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from mailsyncd.assemble import Assembly
 from mailsyncd.commands.choose import only_route
-from mailsyncd.config.load import load
+from mailsyncd.commands.load import load
 from mailsyncd.errors import LeaseLost, MailsyncError, StateUnavailable
 from mailsyncd.flow.destination import Destination
 from mailsyncd.flow.tasks import all_of, first_of
@@ -26,7 +26,7 @@ async def run_once(
 
     Raises LeaseLost if another daemon writes to a destination, StateUnavailable, ConfigError.
     """
-    configuration = only_route(load(config, environ).configuration, only)
+    configuration = only_route(await load(config, environ), only)
     shows_progress = sys.stderr.isatty() and not as_json
     level = "critical" if shows_progress else configuration.daemon.log_level
     configure(level, configuration.daemon.log_format, sys.stderr, uuid4().hex[:12])

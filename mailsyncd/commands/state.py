@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 from mailsyncd.assemble import make_store, readable_store
 from mailsyncd.commands.choose import only_route
-from mailsyncd.config.load import load
+from mailsyncd.commands.load import load
 from mailsyncd.model import Counts, Route, Watermark
 from mailsyncd.observe.clock import SystemClock
 from mailsyncd.ports import StateStore
@@ -27,7 +27,7 @@ async def init(
     deletion_protection: bool,
 ) -> int:
     """Make the table or the file, if it is missing. Raises StateUnavailable."""
-    settings = load(config, environ).configuration.state
+    settings = (await load(config, environ)).state
     store = make_store(settings, SystemClock())
     try:
         if isinstance(store, DynamoStore):
@@ -48,7 +48,7 @@ async def show(
     config: Path | None, environ: Mapping[str, str], out: TextIO, *, only: str | None, as_json: bool
 ) -> int:
     """Watermarks and counts of the configured routes. Raises StateUnavailable."""
-    configuration = only_route(load(config, environ).configuration, only)
+    configuration = only_route(await load(config, environ), only)
     store = readable_store(configuration.state, SystemClock())
     if store is None and not as_json:
         print(f"{configuration.state.path}: there is no state yet", file=out)

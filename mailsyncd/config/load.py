@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mailsyncd.config import rules, schema
+from mailsyncd.config import parameters, rules, schema
 from mailsyncd.config.locate import KeyPath, line_of, lines_of
 from mailsyncd.config.mistakes import Mistakes, settle
-from mailsyncd.config.sources import Environment, Tree, from_environment, is_too_deep
+from mailsyncd.config.parameters import Merged, Wanted
+from mailsyncd.config.sources import Environment, Tree, from_environment, is_too_deep, region
 from mailsyncd.config.translate import Translator
 from mailsyncd.config.values import Configuration
-from mailsyncd.errors import ConfigError, Problem
+from mailsyncd.errors import ConfigError, Problem, SecretsUnavailable
+from mailsyncd.stored import Held, Reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,44 +37,102 @@ class _Places:
     name: str | None
     lines: dict[KeyPath, int]
     variables: dict[str, str]
+    homes: Mapping[str, Reference]
 
     def problem(self, path: KeyPath, what: str) -> Problem:
         key = dotted(path)
         if variable := self._variable(path):
-            return Problem(key, what, source=f"environment {variable}")
+            return Problem(key, what, source=self.variable(variable))
         return Problem(key, what, line_of(self.lines, path), self.name)
 
     def origin(self, path: KeyPath) -> str:
         if variable := self._variable(path):
-            return f"environment {variable}"
+            return self.variable(variable)
         return f"{self.name}:{self.lines[path]}" if path in self.lines else "default"
+
+    def variable(self, name: str) -> str:
+        return f"{self.homes[name]}, {name}" if name in self.homes else f"environment {name}"
 
     def _variable(self, path: KeyPath) -> str | None:
         """All routes may come from one variable."""
         return self.variables.get(dotted(path)) or self.variables.get(dotted(path[:1]))
 
 
-def load(path: Path | None, environ: Mapping[str, str]) -> Loaded:
-    """Read, merge, check, translate. Raises ConfigError with every problem found."""
+def load(path: Path | None, environ: Mapping[str, str], held: Held | None = None) -> Loaded:
+    """Read, merge, check, translate. Raises ConfigError with every problem found, or SecretsUnavailable
+    if all of them may pass.
+
+    `held` is what AWS's stores gave; if there is more to be had of them, Wanted is raised, which says
+    what. With None they are left aside: secrets that are theirs are empty ones.
+    """
+    draft = _draft(path, environ, held)
+    translator = Translator(draft.environ, draft.base, draft.mistakes, held)
+    if draft.settings is not None:
+        rules.check(draft.settings, datetime.now(UTC).date(), draft.mistakes)
+        configuration = translator.configuration(draft.settings)
+        if translator.wanted:
+            raise Wanted(frozenset(translator.wanted), draft.region)
+    draft.tell(_left_aside(environ) if held is None else [])
+    if draft.settings is None:
+        raise ConfigError
+    variables = draft.places.variables
+    variables.update({k: v for k, v in translator.variables.items() if k not in variables})
+    return Loaded(configuration, dict(_origins(draft.settings, draft.places)), path)
+
+
+def socket(path: Path | None, environ: Mapping[str, str]) -> Path:
+    """Where the daemon's socket is. Who asks for it needs no secret, and nothing of AWS."""
+    draft = _draft(path, environ, None)
+    matter = [one for one in draft.mistakes.found if one[0][0] in ("daemon", "state")]
+    draft.mistakes.found[:] = matter
+    translator = Translator(draft.environ, draft.base, draft.mistakes, None)
+    found = translator.socket(draft.settings) if draft.settings else Path()
+    draft.tell([])
+    return found
+
+
+@dataclass(slots=True)
+class _Draft:
+    """What file and environment say together. `settings` is None if that is too little to go on."""
+
+    settings: schema.Settings | None
+    mistakes: Mistakes
+    variables: Environment
+    places: _Places
+    environ: Mapping[str, str]
+    base: Path
+    region: str | None
+
+    def tell(self, more: list[Problem]) -> None:
+        """Raise what is wrong, if anything is, and with it what explains it."""
+        lasting = [self.places.problem(*one) for one in self.mistakes.found]
+        problems = lasting + [self.places.problem(*one) for one in self.mistakes.passing]
+        problems.sort(key=lambda problem: (problem.line is None, problem.line or 0))
+        wrong = [Problem("", what, source=self.places.variable(one)) for one, what in self.variables.wrong]
+        if lasting or wrong:
+            raise ConfigError(*problems, *wrong, *more)
+        if problems:
+            raise SecretsUnavailable(*problems)
+
+
+def _draft(path: Path | None, environ: Mapping[str, str], held: Held | None) -> _Draft:
     text, name = _read(path), path.name if path else None
     file = _parse(text, name)
-    variables = from_environment(environ, has_several="destinations" in file)
-    places = _Places(name, lines_of(text), _names(variables, file))
+    merged = Merged(environ) if held is None else parameters.merge(environ, held, region(environ, file))
+    variables = from_environment(merged.environ, has_several="destinations" in file)
+    places = _Places(name, lines_of(text), _names(variables, file), merged.homes)
     mistakes = Mistakes()
     if any(variable == "SYNC_ROUTES_JSON" for variable, _ in variables.wrong):
         mistakes.broken.add(("routes",))
     settings = settle([variables.tree, file, variables.implied], mistakes)
-    translator = Translator(environ, (path.parent if path else Path()).absolute(), mistakes)
-    if settings is not None:
-        rules.check(settings, datetime.now(UTC).date(), mistakes)
-        configuration = translator.configuration(settings)
-    problems = [places.problem(where, what) for where, what in mistakes.found]
-    problems.sort(key=lambda problem: (problem.line is None, problem.line or 0))
-    problems += [Problem("", what, source=f"environment {one}") for one, what in variables.wrong]
-    if problems or settings is None:
-        raise ConfigError(*problems)
-    places.variables.update({k: v for k, v in translator.variables.items() if k not in places.variables})
-    return Loaded(configuration, dict(_origins(settings, places)), path)
+    base = (path.parent if path else Path()).absolute()
+    where = (settings.state.region if settings else None) or region(environ, file)
+    return _Draft(settings, mistakes, variables, places, merged.environ, base, where)
+
+
+def _left_aside(environ: Mapping[str, str]) -> list[Problem]:
+    what = "is not looked into here; `mailsyncd config check` does it"
+    return [Problem("", what, source=f"environment {name}") for name in parameters.LISTS if environ.get(name)]
 
 
 def _read(path: Path | None) -> str:

@@ -25,9 +25,10 @@ _STAND_INS = {"email": "nobody@example.invalid", "gmail": "nobody@example.invali
 @dataclass(slots=True)
 class Mistakes:
     """What was found so far: key paths and sentences. Keys in `broken` were left out of what the
-    rules see, so no rule may draw conclusions from them."""
+    rules see, so no rule may draw conclusions from them. `passing`: what may mend itself."""
 
     found: list[tuple[KeyPath, str]] = field(default_factory=list)
+    passing: list[tuple[KeyPath, str]] = field(default_factory=list)
     broken: set[KeyPath] = field(default_factory=set)
 
     def break_off(self, path: KeyPath, what: str) -> None:

@@ -1,4 +1,4 @@
-"""Secret values: written out, or named: in the environment, a file, or a systemd credential."""
+"""Secret values: written out, or named: in the environment, a file, a systemd credential, a store of AWS."""
 
 from __future__ import annotations
 
@@ -9,20 +9,36 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mailsyncd import stored
 from mailsyncd.account import Secret
+from mailsyncd.stored import Held, Reference, Trouble, Vault
 
 KINDS = ("env", "file", "credential")
-LATER = ("ssm", "secretsmanager")
-FORMS = '"...", { env = "NAME" }, { file = "path" } or { credential = "name" }'
+VAULTS = tuple(one.value for one in Vault)
+FORMS = (
+    '"...", { env = "NAME" }, { file = "path" }, { credential = "name" }, '
+    '{ ssm = "/name", key = "KEY" } or { secretsmanager = "name", key = "KEY" }'
+)
 LONGEST = 64 * 1024  # bytes
 
 
 @dataclass(frozen=True, slots=True)
 class SecretSpec:
-    """Where a secret is to be had; "literal" holds it."""
+    """Where a secret is to be had; "literal" holds it. `key`: of the JSON object that AWS has; without
+    it, all that AWS has is the secret."""
 
     kind: str
     value: str = field(repr=False)
+    key: str | None = None
+
+    @property
+    def reference(self) -> Reference | None:
+        """What to read of AWS for it, if anything."""
+        return Reference(Vault(self.kind), self.value) if self.kind in VAULTS else None
+
+
+class NotNow(ValueError):
+    """The secret can't be had at the moment; it may be had later with nothing changed."""
 
 
 def spec(value: object) -> SecretSpec:
@@ -35,14 +51,23 @@ def spec(value: object) -> SecretSpec:
         ((kind, name),) = value.items()
         if kind in KINDS and isinstance(name, str) and name:
             return SecretSpec(kind, name)
-    if isinstance(value, dict) and set(value) & set(LATER):
-        raise ValueError(f"references to AWS stores are not supported yet; write {FORMS}")
+    if isinstance(value, dict) and set(value) in ({one, *more} for one in VAULTS for more in ((), ("key",))):
+        return _stored_spec(value)
     raise ValueError(f"is not a secret; write {FORMS}")
 
 
-def resolve(wanted: SecretSpec, environ: Mapping[str, str], base: Path) -> Secret:
-    """The secret itself. `base` is where relative paths start. Raises ValueError with a sentence
-    that does not hold it."""
+def _stored_spec(value: dict[str, object]) -> SecretSpec:
+    (kind,) = set(value) - {"key"}
+    name, key = value[kind], value.get("key")
+    if not isinstance(name, str) or not isinstance(key, str | None):
+        raise ValueError(f"is not a secret; write {FORMS}")
+    found = stored.reference(Vault(kind), name)
+    return SecretSpec(kind, found.name, None if key is None else stored.key(key))
+
+
+def resolve(wanted: SecretSpec, environ: Mapping[str, str], base: Path, held: Held) -> Secret:
+    """The secret itself. `base` is where relative paths start, and `held` has what its reference calls
+    for. Raises ValueError with a sentence that does not hold the secret."""
     match wanted.kind:
         case "literal":
             found = wanted.value
@@ -50,6 +75,8 @@ def resolve(wanted: SecretSpec, environ: Mapping[str, str], base: Path) -> Secre
             found = _variable(wanted.value, environ)
         case "credential":
             found = _credential(wanted.value, environ)
+        case "ssm" | "secretsmanager":
+            found = _stored(Reference(Vault(wanted.kind), wanted.value), wanted.key, held)
         case _:
             found = _file(wanted.value, environ, base)
     if not found:
@@ -77,6 +104,18 @@ def _credential(name: str, environ: Mapping[str, str]) -> str:
     if "/" in name or "\0" in name or name in (".", ".."):
         raise ValueError("credential takes a name, not a path")
     return _read(Path(directory) / name, private=False)
+
+
+def _stored(reference: Reference, key: str | None, held: Held) -> str:
+    whole = held[reference]
+    if isinstance(whole, Trouble):
+        raise (NotNow if whole.passes else ValueError)(f"{reference}: {whole.what}")
+    if key is None:
+        return whole.reveal()
+    try:
+        return stored.entry(whole, key)
+    except ValueError as error:
+        raise ValueError(f"{reference}: {error}") from None
 
 
 def _file(name: str, environ: Mapping[str, str], base: Path) -> str:

@@ -86,6 +86,15 @@ def from_environment(environ: Mapping[str, str], *, has_several: bool) -> Enviro
     return found
 
 
+def region(environ: Mapping[str, str], file: Tree) -> str | None:
+    """Of AWS, as far as it can be told before all is merged; None leaves it to the SDK."""
+    state = file.get("state")
+    of_file = state.get("region") if isinstance(state, dict) else None
+    names = (f"{PREFIX}STATE__REGION", "AWS_REGION")
+    found = [*(environ.get(name) for name in names), of_file, environ.get("AWS_DEFAULT_REGION")]
+    return next((one for one in found if isinstance(one, str) and one), None)
+
+
 def _no_such_section(section: str, key: str) -> str:
     if section.lower() == "routes":
         return f"routes can't be set one by one; set {ROUTES}, or write them in the file"

@@ -13,7 +13,7 @@ from mailsyncd.config import schema
 from mailsyncd.config.locate import KeyPath
 from mailsyncd.config.mistakes import Mistakes
 from mailsyncd.config.rules import Placed, placed_destinations, target_of
-from mailsyncd.config.secrets import SecretSpec, resolve, within
+from mailsyncd.config.secrets import NotNow, SecretSpec, resolve, within
 from mailsyncd.config.values import (
     Backend,
     Configuration,
@@ -23,6 +23,7 @@ from mailsyncd.config.values import (
     StateSettings,
 )
 from mailsyncd.model import START_ALL, START_NOW, Dedupe, Route, Start, StartKind
+from mailsyncd.stored import Held, Reference
 
 LONGEST_SOCKET = 100  # bytes; the kernel takes 107
 
@@ -30,11 +31,15 @@ LONGEST_SOCKET = 100  # bytes; the kernel takes 107
 class Translator:
     """What it can't find goes to `mistakes`; what it returns is good only if there are none.
 
+    `held`: what AWS's stores gave; None, if they are not to be asked and their secrets stay unknown.
+    `wanted`: what they would have to give besides.
     `variables`: dotted key -> the variable that a default was taken from.
     """
 
-    def __init__(self, environ: Mapping[str, str], base: Path, mistakes: Mistakes) -> None:
+    def __init__(self, environ: Mapping[str, str], base: Path, mistakes: Mistakes, held: Held | None) -> None:
         self.variables: dict[str, str] = {}
+        self.wanted: set[Reference] = set()
+        self._held = held
         self._environ = environ
         self._base = base
         self._mistakes = mistakes
@@ -46,6 +51,10 @@ class Translator:
         routes = [self._route(one, ("routes", n), placed) for n, one in enumerate(settings.routes)]
         complete = tuple(one for one in routes if one is not None)
         return Configuration(self._daemon(settings.daemon, state), state, destinations, complete)
+
+    def socket(self, settings: schema.Settings) -> Path:
+        """That of the daemon, for who needs nothing else."""
+        return self._daemon(settings.daemon, self._state(settings.state)).socket
 
     # ------------------------------------------------------------ daemon, state
 
@@ -118,8 +127,17 @@ class Translator:
     def _secret(self, given: SecretSpec | None, where: KeyPath) -> Secret | None:
         if given is None:
             return None
+        reference, held = given.reference, self._held
+        if reference and held is None:
+            return Secret("")
+        if reference and held is not None and reference not in held:
+            self.wanted.add(reference)
+            return None
         try:
-            return resolve(given, self._environ, self._base)
+            return resolve(given, self._environ, self._base, held or {})
+        except NotNow as error:
+            self._mistakes.passing.append((where, str(error)))
+            return None
         except ValueError as error:
             self._mistakes.add(where, str(error))
             return None

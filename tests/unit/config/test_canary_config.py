@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import traceback
@@ -93,7 +94,7 @@ def test_neither_check_nor_show_nor_the_values_show_a_secret(load_text: Load, tm
     out = io.StringIO()
     for as_json in (False, True):
         assert show(tmp_path / "config.toml", environ, out, as_json=as_json) == 0
-    assert check(tmp_path / "config.toml", environ, out) == 0
+    assert asyncio.run(check(tmp_path / "config.toml", environ, out)) == 0
     said = out.getvalue() + repr(loaded) + str(loaded.configuration)
     assert CANARY not in said
     assert said.count('"***"') == 8  # four secrets, shown twice
@@ -134,7 +135,7 @@ def test_what_the_terminal_cannot_show_does_not_end_the_command(
     load_text(GOOD.replace("Gmail/me", "Gmail/日本"), environ)
     path, octets = tmp_path / "config.toml", io.BytesIO()
     out = io.TextIOWrapper(octets, encoding)
-    assert check(path, environ, out) == show(path, environ, out, as_json=False) == 0
+    assert asyncio.run(check(path, environ, out)) == show(path, environ, out, as_json=False) == 0
     out.flush()
     said = octets.getvalue().decode(encoding)
     assert r"/s\udcff/state.db" in said

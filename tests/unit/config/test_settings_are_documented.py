@@ -12,7 +12,7 @@ import pytest
 from pydantic import TypeAdapter
 from pydantic.fields import FieldInfo
 
-from mailsyncd.config import schema, sources
+from mailsyncd.config import parameters, schema, sources
 from mailsyncd.config.load import Loaded, load
 from mailsyncd.errors import ConfigError
 
@@ -86,6 +86,7 @@ def test_neither_knows_a_setting_that_is_not_there() -> None:
 def test_the_page_tells_every_variable() -> None:
     told = dict(re.findall(r"^\| `([A-Z_]+)` \| `?([\w.]+)", PAGE, re.MULTILINE))
     assert told.pop(sources.ROUTES) == "all"
+    assert {told.pop(name) for name in parameters.LISTS} == {"more", "likewise"}
     assert told == {name: f"{section}.{key}" for name, (section, key) in sources.LEGACY.items()}
     for name in sources.ROUTE_KEYS:
         assert f"`{name.upper()}`" in PAGE

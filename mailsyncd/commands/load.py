@@ -1,0 +1,30 @@
+"""The configuration with all that AWS's stores hold of it, read once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+
+from mailsyncd.config import load as config
+from mailsyncd.config.parameters import Wanted
+from mailsyncd.config.values import Configuration
+from mailsyncd.errors import ConfigError, Problem
+from mailsyncd.stored import Held
+
+ROUNDS = 4  # nothing, the environment's share, the references; and one for a file that changed meanwhile
+
+
+async def load(path: Path | None, environ: Mapping[str, str]) -> Configuration:
+    """Raises ConfigError, SecretsUnavailable."""
+    held: Held = {}
+    for _ in range(ROUNDS):
+        try:
+            # In a thread, for it reads files: a daemon that reloads has other things to do.
+            return (await asyncio.to_thread(config.load, path, environ, held)).configuration
+        except Wanted as wanted:
+            # Here, because the SDK takes memory that a configuration without AWS has no use for.
+            from mailsyncd.vault.read import read
+
+            held = {**held, **await read(wanted.references, wanted.region)}
+    raise ConfigError(Problem("", "the configuration changes again and again while it is read"))
