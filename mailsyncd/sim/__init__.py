@@ -4,17 +4,19 @@ They speak real IMAP, byte for byte, and misbehave on order. Reading order: mail
 account holds), wire.py and channel.py (bytes), session.py (the loop of a connection), signin.py,
 folders.py, append.py and messages.py (the commands), personality.py and faults.py (how servers
 differ and fail), server.py (the whole), gmail.py, outlook.py and plain.py (the three there are),
-tokens.py (OAuth), corpus.py (mail to send). The same protocol tests run on these and on Dovecot.
+tokens.py, consent.py and http.py (OAuth), corpus.py (mail to send). The same protocol tests run on
+these and on Dovecot.
 """
 
 from mailsyncd.sim.faults import Act, Fault, throttle
 from mailsyncd.sim.gmail import GMAIL, GmailServer
+from mailsyncd.sim.http import Reply
 from mailsyncd.sim.mailstore import StoredMessage
 from mailsyncd.sim.outlook import OUTLOOK, OutlookServer
 from mailsyncd.sim.personality import Literals, Personality
 from mailsyncd.sim.plain import PLAIN, PlainServer
 from mailsyncd.sim.server import ImapServer, Line
-from mailsyncd.sim.tokens import Reply, TokenEndpoint, invalid_grant
+from mailsyncd.sim.tokens import TokenEndpoint, invalid_grant
 
 __all__ = [
     "GMAIL",

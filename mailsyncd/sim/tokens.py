@@ -1,37 +1,29 @@
 """A token endpoint on loopback: refresh tokens in, access tokens out, as Google and Microsoft do.
 
 Google keeps the refresh token (C1), Microsoft sends a new one each time and lets the old live on
-(C15). The IMAP simulators ask it which access tokens are good.
+(C15). Refresh tokens come from grant(), or from a sign-in by browser or device code (consent.py).
+The IMAP simulators ask it which access tokens are good.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from http import HTTPStatus
+from dataclasses import dataclass, replace
 from random import Random
 from types import TracebackType
 from typing import Self
-from urllib.parse import parse_qs
 
 from mailsyncd.ports import Clock
+from mailsyncd.sim.consent import Consents
+from mailsyncd.sim.http import Reply, read_request, render
 
 _REQUEST_SECONDS = 30.0
-_LARGEST_REQUEST = 65_536
 _GOOGLE_SCOPE = "https://mail.google.com/"
+DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
+PROVIDERS = ("google", "microsoft")
 _MICROSOFT_SCOPE = "https://outlook.office.com/IMAP.AccessAsUser.All"
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """An HTTP answer: a JSON object, or any text a broken proxy might send."""
-
-    status: int
-    body: Mapping[str, object] | str
-    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 def invalid_grant(description: str = "Token has been expired or revoked.") -> Reply:
@@ -49,7 +41,8 @@ class Grant:
 
 
 class TokenEndpoint:
-    """Serves POST /google/token and /microsoft/token. Use it with `async with`."""
+    """Serves /google/token, /google/authorize, /google/device, and the same for microsoft. `scope` is
+    what is granted, where it is not mail. Use it with `async with`."""
 
     def __init__(self, clock: Clock, *, seed: int = 0, lifetime: float = 3599.0, port: int = 0) -> None:
         self.lifetime = lifetime
@@ -60,6 +53,8 @@ class TokenEndpoint:
         self._rng = Random(seed)
         self._grants: dict[str, Grant] = {}
         self._access: dict[str, tuple[str, float]] = {}
+        self.consents = Consents(clock, self._random)
+        self.scope: str | None = None
         self._script: deque[Reply | float] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
@@ -83,13 +78,17 @@ class TokenEndpoint:
 
     # ------------------------------------------------------------ what tests do
 
+    def url(self, provider: str, what: str) -> str:
+        """Of an endpoint: `authorize`, `device` or `token`."""
+        return f"http://127.0.0.1:{self.port}/{provider}/{what}"
+
     @property
     def google_url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/google/token"
+        return self.url("google", "token")
 
     @property
     def microsoft_url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/microsoft/token"
+        return self.url("microsoft", "token")
 
     def grant(self, user: str, provider: str = "google") -> str:
         """A refresh token, as if `user` had just consented."""
@@ -136,29 +135,43 @@ class TokenEndpoint:
         """One request a connection: clients are told to close."""
         try:
             async with asyncio.timeout(_REQUEST_SECONDS):
-                path, form = await _read_request(reader)
-                writer.write(_render(await self._answer(path, form)))
+                method, path, form = await read_request(reader)
+                writer.write(render(await self._answer(method, path, form)))
                 await writer.drain()
         except (TimeoutError, OSError, ValueError, EOFError, asyncio.LimitOverrunError):
             writer.transport.abort()
         finally:
             writer.close()
 
-    async def _answer(self, path: str, form: Mapping[str, str]) -> Reply:
+    async def _answer(self, method: str, path: str, form: Mapping[str, str]) -> Reply:
         self.requests.append((path, form))
+        provider, _, what = path.strip("/").partition("/")
+        if provider in PROVIDERS and (method, what) == ("GET", "authorize"):
+            return self.consents.authorize(provider, form)
         if self._script:
             scripted = self._script.popleft()
             if isinstance(scripted, Reply):
                 return scripted
             await self._clock.sleep(scripted)
-        provider = path.strip("/").partition("/")[0]
-        if path not in ("/google/token", "/microsoft/token"):
+        if provider in PROVIDERS and (method, what) == ("POST", "device"):
+            return self.consents.device(provider, form, self.url(provider, "activate"))
+        if provider not in PROVIDERS or what != "token":
             return Reply(404, {"error": "not_found"})
-        if form.get("grant_type") != "refresh_token":
+        return self._token(provider, form)
+
+    def _token(self, provider: str, form: Mapping[str, str]) -> Reply:
+        kind = form.get("grant_type")
+        if kind not in ("refresh_token", "authorization_code", DEVICE_CODE):
             return Reply(400, {"error": "unsupported_grant_type"})
         if not form.get("client_id"):
             return Reply(401, {"error": "invalid_client"})
-        return self._refresh(provider, form.get("refresh_token", ""))
+        if kind == "refresh_token":
+            return self._refresh(provider, form.get("refresh_token", ""))
+        if kind == "authorization_code":
+            user = self.consents.redeem(provider, form)
+            return invalid_grant("Malformed auth code.") if user is None else self._granted(provider, user)
+        signed_in = self.consents.poll(provider, form)
+        return self._granted(provider, signed_in) if isinstance(signed_in, str) else signed_in
 
     def _refresh(self, provider: str, refresh_token: str) -> Reply:
         grant = self._grants.get(refresh_token)
@@ -168,42 +181,23 @@ class TokenEndpoint:
                     "AADSTS70000: The user could not be authenticated as the grant is expired."
                 )
             return invalid_grant()
+        if provider == "google":
+            return self._tokens(provider, grant.user)
+        if self.revokes_rotated:
+            self._grants[refresh_token] = replace(grant, revoked=True)
+        return self._granted(provider, grant.user)
+
+    def _granted(self, provider: str, user: str) -> Reply:
+        return self._tokens(provider, user, refresh_token=self.grant(user, provider))
+
+    def _tokens(self, provider: str, user: str, **more: str) -> Reply:
         body: dict[str, object] = {
-            "access_token": self.issue(grant.user),
+            "access_token": self.issue(user),
             "expires_in": int(self.lifetime),
             "token_type": "Bearer",
-            "scope": _MICROSOFT_SCOPE if provider == "microsoft" else _GOOGLE_SCOPE,
+            "scope": self.scope or (_MICROSOFT_SCOPE if provider == "microsoft" else _GOOGLE_SCOPE),
         }
-        if provider == "microsoft":
-            if self.revokes_rotated:
-                self._grants[refresh_token] = replace(grant, revoked=True)
-            body["refresh_token"] = self.grant(grant.user, provider)
-        return Reply(200, body)
+        return Reply(200, body | more)
 
     def _random(self, prefix: str) -> str:
         return prefix + self._rng.randbytes(24).hex()
-
-
-async def _read_request(reader: asyncio.StreamReader) -> tuple[str, dict[str, str]]:
-    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-    request, _, fields = head.partition("\r\n")
-    method, path, _ = request.split(" ", 2)
-    if method != "POST":
-        return path, {}
-    lengths = [
-        line.partition(":")[2] for line in fields.split("\r\n") if line.lower().startswith("content-length:")
-    ]
-    size = int(lengths[0]) if lengths else 0
-    if not 0 <= size <= _LARGEST_REQUEST:
-        raise ValueError("request too large")
-    body = (await reader.readexactly(size)).decode("ascii")
-    return path, {name: values[0] for name, values in parse_qs(body).items()}
-
-
-def _render(reply: Reply) -> bytes:
-    text = reply.body if isinstance(reply.body, str) else json.dumps(reply.body)
-    body = text.encode()
-    kind = "text/html" if isinstance(reply.body, str) else "application/json"
-    fields = {"Content-Type": kind, "Content-Length": str(len(body)), "Connection": "close", **reply.headers}
-    head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-    return f"HTTP/1.1 {reply.status} {HTTPStatus(reply.status).phrase}\r\n{head}\r\n".encode() + body
