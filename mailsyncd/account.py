@@ -55,3 +55,5 @@ class Account:
     refresh_token: Secret | None = None
     token_url: str = ""
     scope: str | None = None
+    authorize_url: str = ""
+    device_url: str = ""

@@ -52,10 +52,15 @@ def show(path: Path | None, environ: Mapping[str, str], out: TextIO, *, as_json:
 # The values group what the file has side by side, and call some of it by another name.
 _GROUPS = {"endpoint", "account", "route"}
 _IN_FILE = {"user": "username", "kind": "auth"}
-_NOT_IN_FILE = {"routes": {"outlook", "scope"}}
+_NOT_IN_FILE = {"routes": {"outlook", "device_url"}}
 
 # Where a key is not set, its value follows from one of these.
-_FOLLOWS = {"username": ("email", "gmail"), "token_url": ("tenant",)}
+_FOLLOWS = {
+    "username": ("email", "gmail"),
+    "token_url": ("tenant",),
+    "authorize_url": ("tenant",),
+    "device_url": ("tenant",),
+}
 
 
 def _origin(key: str, origins: Mapping[str, str]) -> str:

@@ -31,7 +31,7 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True)
-class _Places:
+class Places:
     """Where each key was set."""
 
     name: str | None
@@ -65,7 +65,7 @@ def load(path: Path | None, environ: Mapping[str, str], held: Held | None = None
     `held` is what AWS's stores gave; if there is more to be had of them, Wanted is raised, which says
     what. With None they are left aside: secrets that are theirs are empty ones.
     """
-    draft = _draft(path, environ, held)
+    draft = draft_of(path, environ, held)
     translator = Translator(draft.environ, draft.base, draft.mistakes, held)
     if draft.settings is not None:
         rules.check(draft.settings, datetime.now(UTC).date(), draft.mistakes)
@@ -82,7 +82,7 @@ def load(path: Path | None, environ: Mapping[str, str], held: Held | None = None
 
 def socket(path: Path | None, environ: Mapping[str, str]) -> Path:
     """Where the daemon's socket is. Who asks for it needs no secret, and nothing of AWS."""
-    draft = _draft(path, environ, None)
+    draft = draft_of(path, environ, None)
     matter = [one for one in draft.mistakes.found if one[0][0] in ("daemon", "state")]
     draft.mistakes.found[:] = matter
     translator = Translator(draft.environ, draft.base, draft.mistakes, None)
@@ -92,13 +92,13 @@ def socket(path: Path | None, environ: Mapping[str, str]) -> Path:
 
 
 @dataclass(slots=True)
-class _Draft:
+class Draft:
     """What file and environment say together. `settings` is None if that is too little to go on."""
 
     settings: schema.Settings | None
     mistakes: Mistakes
     variables: Environment
-    places: _Places
+    places: Places
     environ: Mapping[str, str]
     base: Path
     region: str | None
@@ -115,19 +115,20 @@ class _Draft:
             raise SecretsUnavailable(*problems)
 
 
-def _draft(path: Path | None, environ: Mapping[str, str], held: Held | None) -> _Draft:
+def draft_of(path: Path | None, environ: Mapping[str, str], held: Held | None) -> Draft:
+    """Read and merge. Raises Wanted, SecretsUnavailable, and ConfigError for what can't be read at all."""
     text, name = _read(path), path.name if path else None
     file = _parse(text, name)
     merged = Merged(environ) if held is None else parameters.merge(environ, held, region(environ, file))
     variables = from_environment(merged.environ, has_several="destinations" in file)
-    places = _Places(name, lines_of(text), _names(variables, file), merged.homes)
+    places = Places(name, lines_of(text), _names(variables, file), merged.homes)
     mistakes = Mistakes()
     if any(variable == "SYNC_ROUTES_JSON" for variable, _ in variables.wrong):
         mistakes.broken.add(("routes",))
     settings = settle([variables.tree, file, variables.implied], mistakes)
     base = (path.parent if path else Path()).absolute()
     where = (settings.state.region if settings else None) or region(environ, file)
-    return _Draft(settings, mistakes, variables, places, merged.environ, base, where)
+    return Draft(settings, mistakes, variables, places, merged.environ, base, where)
 
 
 def _left_aside(environ: Mapping[str, str]) -> list[Problem]:
@@ -186,7 +187,7 @@ def dotted(path: KeyPath) -> str:
     return text
 
 
-def _origins(settings: schema.Settings, places: _Places) -> Iterator[tuple[str, str]]:
+def _origins(settings: schema.Settings, places: Places) -> Iterator[tuple[str, str]]:
     sections: list[tuple[KeyPath, schema.Section]] = [
         (("daemon",), settings.daemon),
         (("state",), settings.state),

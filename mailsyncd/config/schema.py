@@ -21,8 +21,12 @@ from mailsyncd.config.secrets import SecretSpec
 from mailsyncd.config.sources import Tree
 
 MICROSOFT_TOKENS = "https://login.microsoftonline.com/{tenant}/oauth2/v2.0/token"
+MICROSOFT_CONSENT = "https://login.microsoftonline.com/{tenant}/oauth2/v2.0/authorize"
+MICROSOFT_DEVICES = "https://login.microsoftonline.com/{tenant}/oauth2/v2.0/devicecode"
 MICROSOFT_SCOPE = "https://outlook.office.com/IMAP.AccessAsUser.All offline_access"
 GOOGLE_TOKENS = "https://oauth2.googleapis.com/token"
+GOOGLE_CONSENT = "https://accounts.google.com/o/oauth2/v2/auth"
+GOOGLE_SCOPE = "https://mail.google.com/"
 # Control characters, the line ends that only Unicode knows, and what stands in for octets that are
 # not UTF-8: none can be sent to a server, or be shown on one line.
 UNFIT = r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"
@@ -219,6 +223,7 @@ class Server(Section):
     client_secret: SecretValue | None = None
     refresh_token: SecretValue | None = None
     token_url: Url | None = None
+    authorize_url: Url | None = None
 
 
 class Destination(Server):
@@ -226,6 +231,7 @@ class Destination(Server):
     email: Email
     host: Host = "outlook.office365.com"
     tenant: Tenant = "consumers"
+    device_url: Url | None = None
     scope: OneLine = MICROSOFT_SCOPE
     max_message_size: Annotated[int, octets(1024, 2**31)] | None = None
     settle_window: Annotated[float, seconds(0, 3600)] | None = None
@@ -250,6 +256,8 @@ class Route(Server):
     dedupe: Literal["route", "folder"] = "route"
     host: Host = "imap.gmail.com"
     token_url: Url = GOOGLE_TOKENS
+    authorize_url: Url = GOOGLE_CONSENT
+    scope: OneLine | None = None
 
 
 class Settings(BaseSettings):

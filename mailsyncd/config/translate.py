@@ -104,15 +104,16 @@ class Translator:
     def _path(self, text: str) -> Path:
         return within(self._base, text, self._environ)
 
-    def _endpoint(self, given: schema.Server, where: KeyPath) -> Endpoint:
+    def endpoint(self, given: schema.Server, where: KeyPath) -> Endpoint:
+        """Where a section's server is."""
         ca_file = self._path(given.ca_file) if given.ca_file else None
         if ca_file is not None and (what := _no_authorities(ca_file)):
             self._mistakes.add((*where, "ca_file"), what)
         return Endpoint(given.host, given.port, given.tls, ca_file)
 
-    def _account(
-        self, given: schema.Server, email: str, token_url: str, scope: str | None, where: KeyPath
-    ) -> Account:
+    def account(self, given: schema.Destination | schema.Route, where: KeyPath) -> Account:
+        """Who signs in to a section's server, and with what."""
+        email, tenant, devices = _side(given)
         return Account(
             user=given.username or email,
             kind=AuthKind(given.auth),
@@ -120,8 +121,10 @@ class Translator:
             client_id=given.client_id or "",
             client_secret=self._secret(given.client_secret, (*where, "client_secret")),
             refresh_token=self._secret(given.refresh_token, (*where, "refresh_token")),
-            token_url=token_url,
-            scope=scope,
+            token_url=given.token_url or schema.MICROSOFT_TOKENS.format(tenant=tenant),
+            scope=given.scope,
+            authorize_url=given.authorize_url or schema.MICROSOFT_CONSENT.format(tenant=tenant),
+            device_url=devices,
         )
 
     def _secret(self, given: SecretSpec | None, where: KeyPath) -> Secret | None:
@@ -145,12 +148,11 @@ class Translator:
     # ------------------------------------------------------ destinations and routes
 
     def _destination(self, given: schema.Destination, where: KeyPath) -> DestinationSettings:
-        tokens = given.token_url or schema.MICROSOFT_TOKENS.format(tenant=given.tenant)
         return DestinationSettings(
             given.name,
             given.email,
-            self._endpoint(given, where),
-            self._account(given, given.email, tokens, given.scope, where),
+            self.endpoint(given, where),
+            self.account(given, where),
             given.max_message_size,
             given.literals,
             given.window,
@@ -165,8 +167,8 @@ class Translator:
 
     def _route(self, given: schema.Route, where: KeyPath, placed: list[Placed]) -> RouteSettings | None:
         """None without a destination, which the rules have told already."""
-        account = self._account(given, given.gmail, given.token_url, None, where)
-        endpoint = self._endpoint(given, where)
+        account = self.account(given, where)
+        endpoint = self.endpoint(given, where)
         target = target_of(given, placed)
         if target is None:
             return None
@@ -183,6 +185,14 @@ class Translator:
             dedupe=Dedupe(given.dedupe),
         )
         return RouteSettings(route, endpoint, account)
+
+
+def _side(given: schema.Destination | schema.Route) -> tuple[str, str, str]:
+    """Email, tenant, and device endpoint, which only Microsoft's side has."""
+    if isinstance(given, schema.Route):
+        return given.gmail, "", ""
+    devices = given.device_url or schema.MICROSOFT_DEVICES.format(tenant=given.tenant)
+    return given.email, given.tenant, devices
 
 
 def _no_authorities(path: Path) -> str | None:
