@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mailsyncd import __version__
+from mailsyncd.commands.auth_options import add_auth
 from mailsyncd.errors import ConfigError, LeaseLost, MailsyncError, SecretsUnavailable, StateUnavailable
 
 EXIT_OK = 0
@@ -69,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_config(commands)
     _add_state(commands)
     _add_failures(commands)
+    add_auth(commands)
     _add_demo(commands)
     return parser
 

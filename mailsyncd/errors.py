@@ -111,6 +111,10 @@ class RouteBlocked(MailsyncError):
     """Only a person can mend it (consent revoked, IMAP off, folder missing). Reaches: a route."""
 
 
+class SignInFailed(MailsyncError):
+    """A sign-in that a person began did not come to its end: nothing was stored."""
+
+
 class FailureKind(Enum):
     """Why a message was set aside."""
 

@@ -7,7 +7,7 @@ import ipaddress
 import json
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -19,6 +19,8 @@ import httpx
 
 from mailsyncd.account import Account, Secret
 from mailsyncd.errors import MailsyncError, RouteBlocked, Throttled, Transient
+
+Client = httpx.AsyncClient  # for those who only pass it on
 
 EXCHANGE_DEADLINE = 30.0
 CONNECT_DEADLINE = 10.0
@@ -145,11 +147,21 @@ async def _post(client: httpx.AsyncClient, url: str, form: dict[str, str]) -> Re
         return Reply(response.status_code, dict(response.headers), bytes(body[:LONGEST_REPLY]))
 
 
-def judge(account: Account, reply: Reply, now: float) -> Grant:
-    """What an answer means. `now` (wall clock) is for a Retry-After given as a date."""
+def judge(
+    account: Account,
+    reply: Reply,
+    now: float,
+    *,
+    advice: Mapping[str, str] = _ONLY_A_PERSON_CAN_HELP,
+    hide: Iterable[Secret] = (),
+) -> Grant:
+    """What an answer means. `now` (wall clock) is for a Retry-After given as a date; `advice` has
+    what to do about each error that only a person can mend; `hide` is what an error may not repeat,
+    beside the account's own secrets."""
     fields = json_object(reply.body)
     if reply.status != 200:
-        raise _refusal(account, reply, fields, now)
+        own = (account.refresh_token, account.client_secret)
+        raise _refusal(account, reply, fields, now, advice, [*hide, *(one for one in own if one)])
     if fields is None:
         raise Transient(f"{account.user}: the token endpoint answered with something other than JSON")
     token = fields.get("access_token")
@@ -182,7 +194,7 @@ def json_object(body: bytes) -> dict[str, Any] | None:
 def _life(fields: dict[str, Any]) -> float:
     try:
         life = float(fields.get("expires_in", ASSUMED_LIFE))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return ASSUMED_LIFE
     return min(life, LONGEST_LIFE) if isfinite(life) and life > 0 else ASSUMED_LIFE
 
@@ -202,27 +214,32 @@ def _missing_scope(account: Account, granted: object) -> str | None:
     return None
 
 
-def _refusal(account: Account, reply: Reply, fields: dict[str, Any] | None, now: float) -> MailsyncError:
+def _refusal(
+    account: Account,
+    reply: Reply,
+    fields: dict[str, Any] | None,
+    now: float,
+    advice: Mapping[str, str],
+    hide: Iterable[Secret],
+) -> MailsyncError:
     error = fields.get("error") if fields else None
-    if reply.status in (400, 401, 403) and isinstance(error, str) and error in _ONLY_A_PERSON_CAN_HELP:
-        detail = _detail(account, fields.get("error_description") if fields else None)
-        return RouteBlocked(
-            f"{account.user}: the token endpoint refused: {error}{detail}: {_ONLY_A_PERSON_CAN_HELP[error]}"
-        )
+    if reply.status in (400, 401, 403) and isinstance(error, str) and error in advice:
+        detail = _detail(fields.get("error_description") if fields else None, hide)
+        return RouteBlocked(f"{account.user}: the token endpoint refused: {error}{detail}: {advice[error]}")
     named = f" ({presentable(error)})" if isinstance(error, str) else ""
     why = f"{account.user}: the token endpoint answered HTTP {reply.status}{named}"
     pause = _retry_after(reply.headers, now)
     return Transient(why) if pause is None else Throttled(why, pause)
 
 
-def _detail(account: Account, description: object) -> str:
+def _detail(description: object, hide: Iterable[Secret]) -> str:
     """The AADSTS code if there is one, else the description: short, printable, without our secrets."""
     if not isinstance(description, str):
         return ""
     if code := re.search(r"AADSTS\d{4,9}", description):
         return f" ({code[0]})"
-    for secret in (account.refresh_token, account.client_secret):
-        if secret and secret.reveal():
+    for secret in hide:
+        if secret.reveal():
             description = description.replace(secret.reveal(), "***")
     text = presentable(description)
     return f" ({text})" if text else ""

@@ -1,0 +1,121 @@
+"""The arguments of `mailsyncd auth`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mailsyncd.auth.providers import Provider
+
+_WHY_NOT_HERE = (
+    "better in the configuration or in {variable}: a command line can be read by others, and is kept in "
+    "the shell's history"
+)
+_ROUTE = "its Gmail address or folder; needed where several accounts are configured"
+
+
+def add_auth(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    auth = commands.add_parser("auth", help="sign in: get and store the refresh token of an account")
+    what = auth.add_subparsers(metavar="gmail|microsoft", required=True)
+    gmail = what.add_parser(
+        "gmail",
+        help="sign in to a Gmail account, in the browser",
+        description="Signs in to a Gmail account in the browser and stores its refresh token.",
+    )
+    gmail.add_argument("--route", metavar="R", help=_ROUTE)
+    _takes_the_rest(gmail, "GMAIL", "8765")
+    gmail.add_argument(
+        "--device", action="store_true", help="not to be had: Google's device codes give no access to mail"
+    )
+    gmail.set_defaults(command=_gmail)
+    microsoft = what.add_parser(
+        "microsoft",
+        help="sign in to an Outlook.com account, in the browser or by a device code",
+        description="Signs in to a Microsoft account and stores its refresh token.",
+    )
+    microsoft.add_argument("--destination", metavar="D", help="its name or email, where there are several")
+    microsoft.add_argument("--tenant", metavar="T", help="whose accounts (default: consumers)")
+    microsoft.add_argument(
+        "--device",
+        action="store_true",
+        help="show a code to enter in a browser anywhere (Google has no such)",
+    )
+    microsoft.add_argument("--device-url", metavar="URL", help="where to ask for that code")
+    _takes_the_rest(microsoft, "MS", "8766")
+    microsoft.set_defaults(command=_microsoft)
+
+
+def _takes_the_rest(parser: argparse.ArgumentParser, prefix: str, port: str) -> None:
+    parser.add_argument("--config", type=Path, metavar="F", help="the TOML file, if there is one already")
+    parser.add_argument("--email", metavar="E", help="who signs in (default: as configured)")
+    parser.add_argument(
+        "--client-id",
+        metavar="ID",
+        help=f"default: as configured, else {prefix}_CLIENT_ID of the environment",
+    )
+    parser.add_argument(
+        "--client-secret", metavar="S", help=_WHY_NOT_HERE.format(variable=f"{prefix}_CLIENT_SECRET")
+    )
+    parser.add_argument(
+        "--port", type=_port, metavar="N", help=f"of the page that the browser comes back to (default {port})"
+    )
+    parser.add_argument(
+        "--no-browser",
+        action="store_true",
+        help="print the address, and read the one that the browser ends at from standard input",
+    )
+    parser.add_argument("--store", choices=["file"], default="file", help="where to (default: file)")
+    parser.add_argument(
+        "--file",
+        type=Path,
+        metavar="PATH",
+        help="which (default: the one that is configured, else refresh-tokens/EMAIL beside the TOML file)",
+    )
+    parser.add_argument("--authorize-url", metavar="URL", help="where to sign in, of a server of one's own")
+    parser.add_argument("--token-url", metavar="URL", help="its token endpoint")
+    parser.add_argument("--scope", metavar="SCOPE", help="what to ask for (default: mail)")
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= 65_535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port; write 1 to 65535")
+    return int(text)
+
+
+def _gmail(arguments: argparse.Namespace) -> int:
+    from mailsyncd.auth.providers import GOOGLE
+
+    return _sign_in(GOOGLE, arguments, arguments.route)
+
+
+def _microsoft(arguments: argparse.Namespace) -> int:
+    from mailsyncd.auth.providers import MICROSOFT
+
+    return _sign_in(MICROSOFT, arguments, arguments.destination)
+
+
+def _sign_in(provider: Provider, arguments: argparse.Namespace, only: str | None) -> int:
+    from mailsyncd.account import Secret
+    from mailsyncd.commands.auth import How, sign_in
+    from mailsyncd.commands.auth_account import Asked
+
+    asked = Asked(
+        config=arguments.config,
+        only=only,
+        email=arguments.email,
+        client_id=arguments.client_id,
+        client_secret=Secret(arguments.client_secret) if arguments.client_secret else None,
+        authorize_url=arguments.authorize_url,
+        token_url=arguments.token_url,
+        device_url=getattr(arguments, "device_url", None),
+        scope=arguments.scope,
+        tenant=getattr(arguments, "tenant", None),
+        file=arguments.file,
+    )
+    how = How(arguments.port, arguments.no_browser, arguments.device)
+    return asyncio.run(sign_in(provider, asked, how, os.environ, sys.stdout))
