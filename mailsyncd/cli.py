@@ -71,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_state(commands)
     _add_failures(commands)
     add_auth(commands)
+    _add_secrets(commands)
     _add_demo(commands)
     return parser
 
@@ -171,6 +172,27 @@ def _add_failures(commands: Commands[argparse.ArgumentParser]) -> None:
         _takes_config(one)
         one.add_argument("--route", metavar="R", help="only this route: its Gmail address, folder or name")
         one.set_defaults(command=command)
+
+
+def _add_secrets(commands: Commands[argparse.ArgumentParser]) -> None:
+    secrets = commands.add_parser("secrets", help="move secrets from one of AWS's stores to the other")
+    what = secrets.add_subparsers(metavar="migrate", required=True)
+    migrate = what.add_parser(
+        "migrate",
+        help="copy JSON secrets of Secrets Manager to SSM parameters",
+        description="Copies each secret whole to a SecureString. Shows the names of keys, never a value.",
+    )
+    migrate.add_argument("--region", metavar="R", help="of both stores (default: AWS_REGION)")
+    migrate.add_argument(
+        "--mapping",
+        metavar="SECRET=/PARAMETER",
+        action="append",
+        required=True,
+        help="what to copy where; may be repeated",
+    )
+    migrate.add_argument("--overwrite", action="store_true", help="replace parameters that exist")
+    migrate.add_argument("--dry-run", action="store_true", help="say what would be done; write nothing")
+    migrate.set_defaults(command=_secrets_migrate)
 
 
 def _add_demo(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -333,6 +355,15 @@ def _state_rebuild(arguments: argparse.Namespace) -> int:
             as_json=arguments.json,
         )
     )
+
+
+def _secrets_migrate(arguments: argparse.Namespace) -> int:
+    from mailsyncd.commands.secrets import copy
+    from mailsyncd.vault.migrate import Wish
+
+    wish = Wish(arguments.overwrite, arguments.dry_run)
+    streams = (sys.stdout, sys.stderr)
+    return asyncio.run(copy(arguments.mapping, arguments.region, os.environ, streams, wish))
 
 
 def _demo(arguments: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Protocol
 
+from mailsyncd.account import Secret
 from mailsyncd.model import (
     Appended,
     Counts,
@@ -28,6 +29,17 @@ from mailsyncd.model import (
     Wake,
     Watermark,
 )
+
+
+class SecretDocument(Protocol):
+    """A JSON object in a store of secrets, of which single keys are read and written. Raises RouteBlocked,
+    where a person has to mend something, or Transient."""
+
+    async def read(self, key: str) -> Secret | None:
+        """None if there is no such key, or nothing at all."""
+
+    async def write(self, key: str, value: Secret) -> None:
+        """Durable when it returns; other keys are kept, and what is missing is made."""
 
 
 class Clock(Protocol):

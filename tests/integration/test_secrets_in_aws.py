@@ -143,3 +143,52 @@ def test_the_sdk_is_loaded_only_where_aws_is_named(tmp_path: Path) -> None:
         [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout.splitlines()[-1] == "False"
+
+
+async def test_secrets_are_migrated_and_then_used(cloud: Cloud, tmp_path: Path) -> None:
+    await cloud.secret("mail-syncer/outlook", SecretString=json.dumps({"MS_REFRESH_TOKEN": CANARY}))
+    await cloud.secret("mail-syncer/password", SecretString=CANARY)
+    (tmp_path / "config.toml").write_text(CONFIG)
+    mapping = ("--mapping", "mail-syncer/outlook=/mail-syncer/outlook")
+    migrate = ("secrets", "migrate", "--region", "us-west-2", *mapping)
+    for more, status in ((("--dry-run",), 0), ((), 0), ((), 1), (("--overwrite",), 0)):
+        done = run(*migrate, *more, cwd=tmp_path, AWS_ENDPOINT_URL=cloud.url)
+        assert done.returncode == status, done.stderr
+    given = ("--config", "config.toml")
+    assert run("config", "check", *given, cwd=tmp_path, AWS_ENDPOINT_URL=cloud.url).returncode == 0
+    assert run("secrets", "migrate", cwd=tmp_path).returncode == 2
+
+
+LOUD = f"""
+import asyncio, sys
+from mailsyncd.account import Secret
+from mailsyncd.errors import MailsyncError
+from mailsyncd.observe.logs import configure
+from mailsyncd.stored import Reference, Vault
+from mailsyncd.vault.documents import document
+from mailsyncd.vault.read import read
+
+async def main():
+    for one in (Reference(Vault.SSM, "/loud"), Reference(Vault.SECRETS_MANAGER, "loud")):
+        await document(one, "us-west-2").write("A", Secret("{CANARY}"))
+        await document(one, "us-west-2").write("B", Secret("b"))
+        print(len(await read([one], "us-west-2")))
+        try:
+            await document(one, "us-west-2").write("C", Secret("{CANARY}" * 9000))
+        except MailsyncError as error:
+            print(repr(error))
+
+configure("debug", "json", sys.stdout, "run")
+asyncio.run(main())
+"""
+
+
+def test_libraries_at_debug_level_show_nothing_of_what_is_read_and_written(cloud: Cloud) -> None:
+    names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    environ = {**os.environ, **dict.fromkeys(names, "x"), "AWS_ENDPOINT_URL": cloud.url}
+    done = subprocess.run(
+        [sys.executable, "-c", LOUD], env=environ, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.splitlines()[0] == "1"
+    assert "RouteBlocked" in done.stdout
+    assert not [form for form in FORMS if form in done.stdout + done.stderr]

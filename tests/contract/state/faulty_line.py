@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,7 +40,8 @@ def cancelled(*codes: str) -> Refusal:
 
 @dataclass
 class FaultyLine:
-    """Each fault is for one request. `asked` holds the operations with their arguments."""
+    """Each fault is for one request. `asked` holds the operations with their arguments; what is in
+    `before` happens before each request of that operation."""
 
     upstream: str
     url: str = ""
@@ -48,6 +49,7 @@ class FaultyLine:
     slow_answers: int = 0
     refuse: list[Refusal] = field(default_factory=list)
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    before: dict[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     @asynccontextmanager
@@ -68,6 +70,8 @@ class FaultyLine:
         sent = await request.read()
         operation = request.headers.get("X-Amz-Target", "").rpartition(".")[2]
         self.asked.append((operation, json.loads(sent)))
+        if operation in self.before:
+            await self.before[operation]()
         if self.refuse:
             refusal = self.refuse.pop(0)
             return web.Response(body=refusal.body, status=refusal.status, content_type=refusal.content_type)
