@@ -20,8 +20,8 @@ _ROUTE = "its Gmail address or folder; needed where several accounts are configu
 
 
 def add_auth(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    auth = commands.add_parser("auth", help="sign in: get and store the refresh token of an account")
-    what = auth.add_subparsers(metavar="gmail|microsoft", required=True)
+    auth = commands.add_parser("auth", help="sign in, and have the refresh token stored; or try all sign-ins")
+    what = auth.add_subparsers(metavar="gmail|microsoft|test", required=True)
     gmail = what.add_parser(
         "gmail",
         help="sign in to a Gmail account, in the browser",
@@ -48,6 +48,10 @@ def add_auth(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     microsoft.add_argument("--device-url", metavar="URL", help="where to ask for that code")
     _takes_the_rest(microsoft, "MS", "8766")
     microsoft.set_defaults(command=_microsoft)
+    test = what.add_parser("test", help="sign in to every server as the daemon would, and say what is there")
+    test.add_argument("--config", type=Path, metavar="F", help="the TOML file")
+    test.add_argument("--route", metavar="R", help="only this route: its Gmail address, folder or name")
+    test.set_defaults(command=_test)
 
 
 def _takes_the_rest(parser: argparse.ArgumentParser, prefix: str, port: str) -> None:
@@ -97,6 +101,12 @@ def _microsoft(arguments: argparse.Namespace) -> int:
     from mailsyncd.auth.providers import MICROSOFT
 
     return _sign_in(MICROSOFT, arguments, arguments.destination)
+
+
+def _test(arguments: argparse.Namespace) -> int:
+    from mailsyncd.commands.auth_test import test
+
+    return asyncio.run(test(arguments.config, os.environ, sys.stdout, only=arguments.route))
 
 
 def _sign_in(provider: Provider, arguments: argparse.Namespace, only: str | None) -> int:
