@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import re
 import socket
+import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -31,15 +32,26 @@ class Stored:
         return hashlib.sha256(self.body).hexdigest(), self.received
 
 
+LOGINS = 5  # Dovecot's login process can break down, with all it has, over another client that was killed
+
+
 class Plain:
     """A plaintext connection, signed in with a password."""
 
     def __init__(self, port: int, user: str, password: str = "pw") -> None:  # noqa: S107 - the test servers take any user with it
-        self._socket = socket.create_connection(("127.0.0.1", port), 60)
-        self._file = self._socket.makefile("rb")
         self._tag = 0
-        self._file.readline()
-        self.command(f'LOGIN "{user}" "{password}"')
+        for left in reversed(range(LOGINS)):
+            self._socket = socket.create_connection(("127.0.0.1", port), 60)
+            self._file = self._socket.makefile("rb")
+            try:
+                self._file.readline()
+                self.command(f'LOGIN "{user}" "{password}"')
+                return
+            except ConnectionError:
+                self._close()
+                if not left:
+                    raise
+                time.sleep(0.2)
 
     def __enter__(self) -> Self:
         return self
@@ -47,6 +59,9 @@ class Plain:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._close()
+
+    def _close(self) -> None:
         self._file.close()
         self._socket.close()
 
