@@ -9,6 +9,7 @@ from typing import Protocol
 from mailsyncd.account import Secret
 from mailsyncd.auth.private import own_directory, write_private
 from mailsyncd.errors import SignInFailed
+from mailsyncd.ports import SecretDocument
 
 
 class TokenStore(Protocol):
@@ -49,3 +50,22 @@ class FileStore:
 
     def _unwritable(self, failure: OSError) -> SignInFailed:
         return SignInFailed(f"the refresh token can't be stored in {self._path}: {failure.strerror}")
+
+
+class DocumentStore:
+    """A key of a JSON object in a store of secrets. `kind` and `name` are what the configuration calls
+    the object."""
+
+    def __init__(self, document: SecretDocument, kind: str, name: str, key: str) -> None:
+        self._document = document
+        self._kind = kind
+        self._name = name
+        self._key = key
+
+    async def prove(self) -> None:
+        """That it can be read; whether it may be written shows when it is."""
+        await self._document.read(self._key)
+
+    async def store(self, token: Secret) -> str:
+        await self._document.write(self._key, token)
+        return f"{{ {self._kind} = {json.dumps(self._name)}, key = {json.dumps(self._key)} }}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TextIO
 from uuid import uuid4
@@ -17,8 +17,9 @@ from mailsyncd.auth.grant import Client, Grant, token_client
 from mailsyncd.auth.loopback import Loopback
 from mailsyncd.auth.paste import Pasted
 from mailsyncd.auth.providers import GOOGLE, Provider
-from mailsyncd.auth.stores import FileStore, TokenStore
+from mailsyncd.auth.stores import TokenStore
 from mailsyncd.commands.auth_account import Asked, Signing, who_signs_in
+from mailsyncd.commands.auth_store import Where, store_for
 from mailsyncd.commands.load import with_all_held
 from mailsyncd.commands.tables import printable
 from mailsyncd.config.applicants import applicants
@@ -43,6 +44,7 @@ class How:
     device: bool = False
     stdin: int = 0
     patience: float = PATIENCE
+    where: Where = field(default_factory=Where)
 
 
 async def sign_in(provider: Provider, asked: Asked, how: How, environ: Mapping[str, str], out: TextIO) -> int:
@@ -52,15 +54,15 @@ async def sign_in(provider: Provider, asked: Asked, how: How, environ: Mapping[s
     known = await with_all_held(partial(applicants, asked.config, environ))
     signing = who_signs_in(provider, asked, known)
     configure(signing.log_level, "auto", sys.stderr, uuid4().hex[:12])
-    store = FileStore(signing.file)
-    await store.prove()
-    async with token_client(signing.ca_file) as client:
-        work = SignIn(provider, signing, how, store, client, SystemClock(), environ, out)
-        try:
+    store = store_for(how.where, signing)
+    try:
+        await store.prove()
+        async with token_client(signing.ca_file) as client:
+            work = SignIn(provider, signing, how, store, client, SystemClock(), environ, out)
             reference = await work.run()
-        except Transient as failure:
-            raise SignInFailed(f"{failure}: nothing was stored; try again") from None
-    work.say(f"Signed in, and stored for your eyes alone. In the configuration of {signing.account.user}:")
+    except Transient as failure:
+        raise SignInFailed(f"{failure}: nothing was stored; try again") from None
+    work.say(f"Signed in, and stored. In the configuration of {signing.account.user}:")
     work.say(f"\n    refresh_token = {reference}\n")
     return 0
 

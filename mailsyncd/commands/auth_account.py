@@ -44,6 +44,7 @@ class Signing:
     ca_file: Path | None
     file: Path
     log_level: str
+    region: str | None
 
 
 def who_signs_in(provider: Provider, asked: Asked, known: Applicants) -> Signing:
@@ -60,7 +61,7 @@ def who_signs_in(provider: Provider, asked: Asked, known: Applicants) -> Signing
     default = known.base / "refresh-tokens" / quote(hint or provider.name.lower(), safe="@+")
     file = asked.file.absolute() if asked.file else (chosen and chosen.kept_in) or default
     account = replace(account, user=hint or f"the {provider.name} account")
-    return Signing(account, hint, chosen.ca_file if chosen else None, file, known.log_level)
+    return Signing(account, hint, chosen.ca_file if chosen else None, file, known.log_level, known.region)
 
 
 def _choose(provider: Provider, asked: Asked, known: Applicants) -> Applicant | None:

@@ -73,16 +73,26 @@ def _takes_the_rest(parser: argparse.ArgumentParser, prefix: str, port: str) -> 
         action="store_true",
         help="print the address, and read the one that the browser ends at from standard input",
     )
-    parser.add_argument("--store", choices=["file"], default="file", help="where to (default: file)")
+    _takes_a_place(parser)
+    parser.add_argument("--authorize-url", metavar="URL", help="where to sign in, of a server of one's own")
+    parser.add_argument("--token-url", metavar="URL", help="its token endpoint")
+    parser.add_argument("--scope", metavar="SCOPE", help="what to ask for (default: mail)")
+
+
+def _takes_a_place(parser: argparse.ArgumentParser) -> None:
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument("--store", choices=["file"], help="to a file, as without any --write option")
+    place.add_argument("--write-parameter-name", metavar="NAME", help="to a SecureString parameter of SSM")
+    place.add_argument("--write-secret-id", metavar="ID", help="to a secret of Secrets Manager")
     parser.add_argument(
         "--file",
         type=Path,
         metavar="PATH",
-        help="which (default: the one that is configured, else refresh-tokens/EMAIL beside the TOML file)",
+        help="which file (default: as configured, else refresh-tokens/EMAIL beside the TOML file)",
     )
-    parser.add_argument("--authorize-url", metavar="URL", help="where to sign in, of a server of one's own")
-    parser.add_argument("--token-url", metavar="URL", help="its token endpoint")
-    parser.add_argument("--scope", metavar="SCOPE", help="what to ask for (default: mail)")
+    for option, noun in (("--write-parameter-key", "parameter"), ("--write-secret-key", "secret")):
+        what = f"which key of the JSON object in the {noun}; all others are kept"
+        parser.add_argument(option, metavar="KEY", help=what)
 
 
 def _port(text: str) -> int:
@@ -113,6 +123,7 @@ def _sign_in(provider: Provider, arguments: argparse.Namespace, only: str | None
     from mailsyncd.account import Secret
     from mailsyncd.commands.auth import How, sign_in
     from mailsyncd.commands.auth_account import Asked
+    from mailsyncd.commands.auth_store import Where
 
     asked = Asked(
         config=arguments.config,
@@ -127,5 +138,11 @@ def _sign_in(provider: Provider, arguments: argparse.Namespace, only: str | None
         tenant=getattr(arguments, "tenant", None),
         file=arguments.file,
     )
-    how = How(arguments.port, arguments.no_browser, arguments.device)
+    where = Where(
+        arguments.write_parameter_name,
+        arguments.write_parameter_key,
+        arguments.write_secret_id,
+        arguments.write_secret_key,
+    )
+    how = How(arguments.port, arguments.no_browser, arguments.device, where=where)
     return asyncio.run(sign_in(provider, asked, how, os.environ, sys.stdout))

@@ -44,12 +44,13 @@ class Applicant:
 @dataclass(frozen=True, slots=True)
 class Applicants:
     """All there are, those that sign in with passwords left out. `environ`: with what AWS has of it;
-    `base`: where paths start."""
+    `base`: where paths start; `region`: AWS's."""
 
     found: tuple[Applicant, ...]
     environ: Mapping[str, str]
     log_level: str
     base: Path
+    region: str | None
 
 
 def applicants(path: Path | None, environ: Mapping[str, str], held: Held) -> Applicants:
@@ -67,7 +68,7 @@ def applicants(path: Path | None, environ: Mapping[str, str], held: Held) -> App
     ]
     if wanted:
         raise Wanted(frozenset(wanted), draft.region)
-    return Applicants(tuple(found), draft.environ, draft.settings.daemon.log_level, draft.base)
+    return Applicants(tuple(found), draft.environ, draft.settings.daemon.log_level, draft.base, draft.region)
 
 
 def _sections(settings: schema.Settings) -> Iterator[tuple[KeyPath, schema.Route | schema.Destination]]:
