@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -34,4 +35,5 @@ async def with_all_held(read_config: Callable[[Held], T]) -> T:
             from mailsyncd.vault.read import read
 
             held = {**held, **await read(wanted.references, wanted.region)}
+            gc.collect()  # the SDK leaves its descriptions of AWS in circles: 15 MiB for each reading
     raise ConfigError(Problem("", "the configuration changes again and again while it is read"))

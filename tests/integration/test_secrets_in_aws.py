@@ -5,12 +5,16 @@ from __future__ import annotations
 import base64
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from bed import Bed, Route
+from corpus import varied
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "contract" / "state"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "contract" / "vault"))
@@ -192,3 +196,33 @@ def test_libraries_at_debug_level_show_nothing_of_what_is_read_and_written(cloud
     assert done.stdout.splitlines()[0] == "1"
     assert "RouteBlocked" in done.stdout
     assert not [form for form in FORMS if form in done.stdout + done.stderr]
+
+
+@pytest.mark.real
+async def test_a_running_daemon_reads_aws_anew_at_each_reload_and_lives_on_without_it(
+    cloud: Cloud, bed: Bed
+) -> None:
+    await cloud.parameter("/mail/one", json.dumps({"SECRET": CANARY}))
+    aws = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_ENDPOINT_URL": cloud.url}
+    bed = replace(bed, environ={**bed.environ, **aws, "AWS_REGION": "us-west-2"})
+    first = Route("src1", "Gmail/src1", {"client_secret": '{ ssm = "/mail/one", key = "SECRET" }'})
+    second = Route("src2", "Gmail/src2", {"client_secret": '{ secretsmanager = "mail/two" }'})
+    bed.configure(first, daemon='log_level = "debug"')
+    with bed.daemon() as daemon:
+        daemon.await_event("route.connected")
+        bed.configure(first, second, daemon='log_level = "debug"')
+        daemon.process.send_signal(signal.SIGHUP)
+        daemon.await_event("config.reload_failed")
+        (failed,) = daemon.events("config.reload_failed")
+        said = "routes[2].client_secret: Secrets Manager secret mail/two: does not exist"
+        assert str(failed["error"]).endswith(said)
+        bed.deliver("src1", varied(1, 1))
+        daemon.await_event("message.copied")
+        await cloud.secret("mail/two", SecretString=CANARY)
+        daemon.process.send_signal(signal.SIGHUP)
+        daemon.await_event("config.reloaded")
+        daemon.await_event("route.connected", 2)
+        bed.deliver("src2", varied(2, 1))
+        daemon.await_event("message.copied", 2)
+        assert daemon.stop() == 0
+    assert not [form for form in FORMS if form in daemon.log.read_text()]
