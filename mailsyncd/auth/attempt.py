@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import secrets
 from dataclasses import dataclass, field
-from urllib.parse import parse_qs, quote, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qs, quote, urlencode, urlsplit
 
 import httpx
 
@@ -99,10 +99,10 @@ class Attempt:
         text = text.strip()
         try:
             parts = urlsplit(text if "://" in text else f"http://{text}")
+            place = _place(parts)
         except ValueError:
             raise Forged("that is not an address") from None
-        wanted = urlsplit(self.redirect)
-        if (parts.scheme, parts.netloc, parts.path) != (wanted.scheme, wanted.netloc, wanted.path):
+        if place != _place(urlsplit(self.redirect)):
             raise Forged(f"that is not the address to paste: it begins with {self.redirect}?")
         return self.code(parts.query)
 
@@ -119,6 +119,10 @@ class Attempt:
             form["client_secret"] = self.account.client_secret.reveal()
         reply = await ask(client, self.account.user, self.account.token_url, form)
         return granted(self.account, self.provider, reply, now, code, self.verifier)
+
+
+def _place(parts: SplitResult) -> tuple[object, ...]:
+    return parts.scheme, parts.username, parts.hostname, parts.port or 80, parts.path
 
 
 def granted(account: Account, provider: Provider, reply: Reply, now: float, *hide: Secret) -> Grant:

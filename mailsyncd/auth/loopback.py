@@ -57,7 +57,9 @@ class Loopback:
 
     def __init__(self, redirect: str, read: Callable[[str], Secret]) -> None:
         parts = urlsplit(redirect)
-        self._host, self._port = parts.netloc, parts.port or 80
+        self._port = parts.port or 80
+        # Browsers leave the port out where it is that of the scheme.
+        self._hosts = {parts.netloc, parts.hostname} if self._port == 80 else {parts.netloc}
         self._path = parts.path
         # `localhost` may be either: both are held, or another program could have the code.
         self._addresses = ("127.0.0.1", "::1") if parts.hostname == "localhost" else (parts.hostname or "",)
@@ -154,7 +156,7 @@ class Loopback:
         if len(words) != 3 or not words[1].startswith("/"):
             raise _TurnedAway(HTTPStatus.BAD_REQUEST, "a request that is none of HTTP")
         hosts = [one.partition(":")[2].strip().lower() for one in fields if one.lower().startswith("host:")]
-        if hosts != [self._host]:  # a page that has its own name point to loopback
+        if len(hosts) != 1 or hosts[0] not in self._hosts:  # a page that has its own name point to loopback
             raise _TurnedAway(HTTPStatus.MISDIRECTED_REQUEST, "a request for another host")
         path, _, query = words[1].partition("?")
         if path != self._path:

@@ -64,6 +64,7 @@ async def sign_in(provider: Provider, asked: Asked, how: How, environ: Mapping[s
         raise SignInFailed(f"{failure}: nothing was stored; try again") from None
     work.say(f"Signed in, and stored. In the configuration of {signing.account.user}:")
     work.say(f"\n    refresh_token = {reference}\n")
+    work.say("Try it by: mailsyncd auth test")
     return 0
 
 

@@ -68,10 +68,15 @@ def _server(server: schema.Server, where: KeyPath, mistakes: Mistakes) -> None:
     if server.auth == "password" and server.password is None:
         mistakes.add((*where, "password"), 'is missing; auth = "password" needs it', auth)
     if server.auth == "oauth":
-        hint = 'is missing; it is needed to sign in (or write auth = "password" and a password)'
-        for key in ("client_id", "refresh_token"):
+        command = "gmail" if isinstance(server, schema.Route) else "microsoft"
+        hints = {
+            "client_id": "is missing; docs/sign-in.md tells how to get one",
+            "refresh_token": f"is missing; `mailsyncd auth {command}` gets one",
+        }
+        for key, hint in hints.items():
             if getattr(server, key) is None:
-                mistakes.add((*where, key), hint, auth)
+                what = f'{hint} (or write auth = "password" and a password)'
+                mistakes.add((*where, key), what, auth)
 
 
 def _distinct_destinations(destinations: list[Placed], mistakes: Mistakes) -> None:

@@ -226,3 +226,11 @@ async def test_nothing_listens_any_more_afterwards(attempt: Attempt) -> None:
         pass
     with pytest.raises(ConnectionRefusedError):
         await requested(attempt, target(attempt))
+
+
+async def test_the_usual_port_may_be_left_out_of_the_host() -> None:
+    page = Loopback("http://127.0.0.1:80/callback", Secret)
+    for host in ("127.0.0.1", "127.0.0.1:80"):
+        assert (
+            page._query(f"GET /callback?q HTTP/1.1\r\nHost: {host}\r\n\r\n".encode(), ("127.0.0.1", 1)) == "q"
+        )

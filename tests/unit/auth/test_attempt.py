@@ -146,6 +146,8 @@ def test_a_pasted_address_is_taken_as_browsers_show_it(beginning: str) -> None:
         "http://127.0.0.1:8766/callback?",
         "http://localhost:8765/callback?",
         "http://127.0.0.1:8765/other?",
+        "http://me@127.0.0.1:8765/callback?",
+        "http://127.0.0.1:x/callback?",
         "http://[::1/callback?",
         "4/",
     ],
@@ -155,6 +157,11 @@ def test_another_pasted_address_is_not_taken(beginning: str) -> None:
     with pytest.raises(Forged) as refusal:
         one.pasted(beginning + came_back(one, code="4/abc"))
     assert "4/abc" not in str(refusal.value)
+
+
+def test_the_usual_port_may_be_left_out() -> None:
+    one = Attempt(account(), GOOGLE, GOOGLE.redirect_at(80))
+    assert one.pasted(f"http://127.0.0.1/callback?{came_back(one, code='4/abc')}").reveal() == "4/abc"
 
 
 # --------------------------------------------------------------- redeeming the code
