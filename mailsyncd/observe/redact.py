@@ -31,10 +31,11 @@ _SECRET_TEXT = re.compile(
             r"user=[^\s\x01]*\x01auth=[^\x01]*",
             r"\beyJ[\w-]{10,}\.[\w.-]+",  # JSON web token
             r"(?<=://)[^/@\s]+:[^/@\s]+(?=@)",  # user and password in an address
-            r"(?=[\w+/-]*[A-Z])(?=[\w+/-]*[a-z])(?=[\w+/-]*[0-9])[\w+/-]{100,}=*",  # long and opaque
         )
     )
 )
+LONG = 100  # characters
+_OPAQUE_TEXT = re.compile(rf"(?=[\w+/-]*[A-Z])(?=[\w+/-]*[a-z])(?=[\w+/-]*[0-9])[\w+/-]{{{LONG},}}=*")
 
 
 @lru_cache(1024)
@@ -45,7 +46,8 @@ def _is_secret(key: str) -> bool:
 def text(value: str) -> str:
     """The same text with anything that looks like a secret replaced, cut to a bounded length."""
     cut = value if len(value) <= LONGEST_TEXT else value[:LONGEST_TEXT] + "..."
-    return _SECRET_TEXT.sub(HIDDEN, cut)
+    shown = _SECRET_TEXT.sub(HIDDEN, cut)
+    return shown if len(shown) < LONG else _OPAQUE_TEXT.sub(HIDDEN, shown)
 
 
 def value(given: object, *, key: str = "", depth: int = 0) -> Any:
