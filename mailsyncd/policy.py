@@ -30,11 +30,8 @@ _LONGEST_ID = 900  # RFC 5322 2.1.1 allows 998 in a line; longer ones are kept a
 
 
 def header_fields(message: bytes, names: Iterable[bytes]) -> dict[bytes, list[bytes]]:
-    """The fields of each of `names` (lower case), unfolded, white space collapsed.
-
-    Reads only up to the first empty line, copies nothing but what it returns, and never fails:
-    mail is hostile and often broken, and a header of 150 MB is one way of being both.
-    """
+    """The fields of each of `names` (lower case), unfolded, white space collapsed. Copies nothing but
+    what it returns, and never fails: mail is hostile, and a header of 150 MB is one way of being so."""
     found: dict[bytes, list[bytes]] = {name: [] for name in names}
     wanted = b"(?i:(" + b"|".join(map(re.escape, found)) + b")(?:\r?\n[ \t]|[ \t])*:)"
     end = _header_end(message)
@@ -51,9 +48,8 @@ def _header_end(message: bytes) -> int:
     """Where the last line before an empty one ends. An expression would take ten times as long."""
     if message.startswith((b"\n", b"\r\n")):
         return 0
-    found = message.find(b"\n\r\n")
-    end = found if found >= 0 else len(message)
-    return bare if (bare := message.find(b"\n\n", 0, end + 1)) >= 0 else end
+    end = found if (found := message.find(b"\n\r\n")) >= 0 else len(message)
+    return found if (found := message.find(b"\n\n", 0, end + 1)) >= 0 else end
 
 
 @dataclass(frozen=True, slots=True)

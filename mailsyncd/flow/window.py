@@ -16,8 +16,8 @@ from mailsyncd.model import Lane
 from mailsyncd.ports import Clock, SinkLimits
 
 FIRST = 4  # messages in flight on a fresh connection
-LATE = 0.05  # seconds, and twice the quickest answer: what new mail may have to wait for
-YIELD = 8  # a late answer takes one part in so many off the window
+LATE = 0.02  # seconds, and twice the quickest answer: what new mail may have to wait for
+STEP = 8  # the window changes by one part in so many
 
 
 class TurnedAway(Exception):
@@ -35,16 +35,19 @@ class Window:
             Lane.OLD: deque(),
         }
         self._changed = asyncio.Event()
-        self._next_turn = self._yielded = clock.monotonic()
+        self._next_turn = self._adjusted = clock.monotonic()
         self._quickest = float("inf")
+        self._was_late = False
         self.on_wire = 0
         self.in_hand = 0
 
     # -------------------------------------------------------------------- in hand
 
     def most_in_hand(self, lane: Lane) -> int:
-        """As many are claimed beforehand as the wire takes. Live mail need not wait for old to leave."""
-        return (2 if lane is Lane.OLD else 3) * (self.most_on_wire - 1) + 1
+        """Half as many as on the wire are claimed beforehand or yet to be finished: they, too, are what
+        new mail waits behind. It may itself be as many more."""
+        beside = self.most_on_wire // 2 if lane is Lane.OLD else self.most_on_wire - 1
+        return self.most_on_wire + beside
 
     def admits(self, lane: Lane) -> bool:
         return self.in_hand < self.most_in_hand(lane)
@@ -139,16 +142,19 @@ class Window:
 
     def _answered(self, began: float) -> None:
         """The window is too large when answers come late: then messages only wait for each other,
-        and new mail behind them. It yields once for what was on the wire together."""
+        and new mail behind them. After the first late one it is changed once for what was on the
+        wire together, by one part in so many."""
         took = (now := self._clock.monotonic()) - began
         self._quickest = min(self._quickest, took)
-        if took <= LATE + 2 * self._quickest:
+        late = took > LATE + 2 * self._quickest
+        if not late and not self._was_late:
             self.most_on_wire = min(self.most_on_wire + 1, self._limits.window)
-        elif began >= self._yielded:
-            self.most_on_wire = max(
-                self.most_on_wire - 1 - self.most_on_wire // YIELD, min(FIRST, self.most_on_wire)
-            )
-            self._yielded = now
+        elif began >= self._adjusted:
+            step = 1 + self.most_on_wire // STEP
+            least = min(FIRST, self.most_on_wire)
+            wanted = self.most_on_wire - step if late else self.most_on_wire + step
+            self.most_on_wire = max(least, min(wanted, self._limits.window))
+            self._adjusted, self._was_late = now, True
 
     def went_badly(self) -> None:
         self.most_on_wire = 1

@@ -109,7 +109,7 @@ async def test_late_answers_make_the_window_smaller_once_for_all_that_was_there_
     assert sizes == [8, 16, 32, 64, 128]
     assert await round_of(0.5) == 111
     assert await round_of(0.5) == 97
-    assert await round_of(0.01) == 194
+    assert await round_of(0.01) == 110
     for _ in range(40):
         await round_of(0.5)
     assert window.most_on_wire == 4
