@@ -47,21 +47,25 @@ Key = tuple[str, int, int]  # MessageRef.key
 class Doubt:
     """A PENDING record to look for. Not found, it may be appended again from `settled_mono` on, or
     is set aside for its last `refusal`. One that was `appended` need not be looked for: it is only
-    not known whether the state store has it as DONE."""
+    not known whether the state store has it as DONE. Of one that is not `claimed` it is not known
+    whether the store has it as PENDING."""
 
     ref: MessageRef
     record: Record
     settled_mono: float
     refusal: MessageRejected | None = None
     appended: Appended | None = None
+    claimed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a look made of a doubt: the copy's numbers, or None if it may be appended again."""
+    """What a look made of a doubt: the copy's numbers, or None if it may be appended again; `record`:
+    by this claim, or by a new one."""
 
     doubt: Doubt
     found: Appended | None
+    record: Record | None
 
 
 class Recovery:
@@ -103,6 +107,14 @@ class Recovery:
         again: where DONE came through, the copy is taken for another's."""
         self._doubts.append(Doubt(ref, record, self._clock.monotonic(), appended=appended))
         self._fresh = True
+
+    def unanswered(self, ref: MessageRef, record: Record) -> None:
+        """Add one whose claim was cut short: nothing was sent, but it may be PENDING, in nobody's hands."""
+        self._doubts.append(Doubt(ref, record, self._clock.monotonic(), claimed=False))
+        self._fresh = True
+
+    def holds(self, key: Key) -> bool:
+        return any(one.ref.key == key for one in self._doubts)
 
     async def inherit(self, route: Route, epoch: int, elsewhere: Collection[Key]) -> None:
         """Take over what is PENDING and in nobody's hands. For an earlier epoch's the settle window
@@ -156,7 +168,9 @@ class Recovery:
         """Inspect the tail of every folder that holds doubts. Nothing may be in flight."""
         if heard := [one for one in self._doubts if one.appended is not None]:
             self._doubts = [one for one in self._doubts if one.appended is None]
-            return [Verdict(one, one.appended) for one in heard]  # the others come when these are DONE
+            return [Verdict(one, one.appended, one.record) for one in heard]  # the others come after these
+        if not all(one.claimed for one in self._doubts):
+            return await self._claim_again()
         verdicts: list[Verdict] = []
         self._fresh = False
         self._looked_mono = self._clock.monotonic()
@@ -174,6 +188,20 @@ class Recovery:
         self._doubts = [one for one in self._doubts if id(one) not in decided]
         return verdicts
 
+    async def _claim_again(self) -> list[Verdict]:
+        """The same claims: what came through counts as success. What is refused starts from the queue."""
+        verdicts, doubts = [], []
+        for one in self._doubts:
+            if one.claimed or await self._claim(one.ref.route, one.record):
+                doubts.append(replace(one, claimed=True))
+            else:
+                verdicts.append(Verdict(one, None, None))
+        self._doubts, self._fresh = doubts, True
+        return verdicts
+
+    async def _claim(self, route: Route, record: Record) -> bool:
+        return await self._gate.call(lambda: self._store.claim(route.key, record)) is None
+
     async def _look_in(self, session: SinkSession, folder: str, doubts: Sequence[Doubt]) -> list[Verdict]:
         create = any(one.ref.route.create_folder for one in doubts)
         began = self._clock.monotonic()
@@ -187,10 +215,10 @@ class Recovery:
             with structlog.contextvars.bound_contextvars(route=one.ref.route.name):
                 if found is not None:
                     log.info("recovery.found", uid=one.ref.uid, dest_uid=found)
-                    verdicts.append(Verdict(one, Appended(mailbox.uidvalidity, found)))
+                    verdicts.append(Verdict(one, Appended(mailbox.uidvalidity, found), one.record))
                 elif began >= one.settled_mono:
                     log.info("recovery.cleared", uid=one.ref.uid)
-                    verdicts.append(Verdict(one, None))
+                    verdicts.append(Verdict(one, None, one.record))
                 else:
                     reached(Step.SETTLING)
                     wait = round(one.settled_mono - began, 1)

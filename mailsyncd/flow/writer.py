@@ -150,7 +150,7 @@ class Writer:
             self._recovery.unfinished(ref, record, appended)
         elif record is not None:
             self._recovery.doubt(ref, record, settle=True)
-        else:  # claimed, finished, or neither: a claim will tell
+        elif not self._recovery.holds(ref.key):  # finished, or not yet claimed: a claim will tell
             self._belt.queue.put_back([replace(ref, record=None)])
 
     async def _claim(self, session: SinkSession, message: Message) -> Record | None:
@@ -183,7 +183,11 @@ class Writer:
         if before is None:
             self._belt.vouch.check(ref.route, record)
         reached(Step.CLAIM_ASKED)
-        refused = await self._belt.gate.call(lambda: store.claim(ref.route.key, record))
+        try:
+            refused = await self._belt.gate.call(lambda: store.claim(ref.route.key, record))
+        except asyncio.CancelledError:
+            self._recovery.unanswered(ref, record)
+            raise
         if refused is None:
             reached(Step.CLAIMED)
             if again:
@@ -372,8 +376,8 @@ class Writer:
             await self._act_on(verdict)
 
     async def _act_on(self, verdict: Verdict) -> None:
-        ref, record = verdict.doubt.ref, verdict.doubt.record
-        if verdict.found is not None:
+        ref, record = verdict.doubt.ref, verdict.record
+        if verdict.found is not None and record is not None:
             self._standstill.accepted(ref.key)
             await self._finish(ref, record, verdict.found)
             await self._ledger.resolve(ref)

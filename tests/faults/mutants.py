@@ -262,6 +262,13 @@ MUTANTS = (
         (FLOW + "test_frozen_daemons.py", "-k", "slept"),
     ),
     Mutant(
+        "a claim that was cut short is asked for again",
+        "mailsyncd/flow/writer.py",
+        "            self._recovery.unanswered(ref, record)\n",
+        "",
+        (FLOW + "test_renumbered.py",),
+    ),
+    Mutant(
         "a claim that was taken over is void",
         "mailsyncd/flow/recover.py",
         "return ref.record is not None and ref.record.claimed_by in self._void",

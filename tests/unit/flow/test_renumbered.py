@@ -10,6 +10,7 @@ from harness import Bench, a_route, bench_of
 
 from mailsyncd.errors import ConnectionLost, DestinationFull, FailureKind, MessageRejected, Sent
 from mailsyncd.model import Record, Status
+from mailsyncd.ports import Refused
 
 ROUTE, FOLDER = a_route(), "Gmail/ann"
 
@@ -300,3 +301,28 @@ async def test_mail_between_changes_of_uidvalidity_is_copied_though_the_clock_is
                 box.deliver(mail(n), gm_msgid=str(n))
             await bench.clock.advance(20)
     assert sorted(bench.outlook.bodies(FOLDER)) == sorted(map(mail, (1, 2, 3, 4, 5, 7)))
+
+
+async def test_a_claim_that_was_cut_short_is_settled_though_the_source_was_renumbered_since() -> None:
+    bench = bench_of(ROUTE)
+    bench.destination._settings = type(bench.destination._settings)(90.0, 1e6, drain_timeout=0.0)
+    bench.boxes[ROUTE].deliver(mail(1))
+    claim, slow = bench.store.claim, [True]
+
+    async def slow_claim(route: str, record: Record) -> Refused | None:
+        refused = await claim(route, record)
+        if slow and slow.pop():
+            await asyncio.Event().wait()
+        return refused
+
+    bench.store.claim = slow_claim  # type: ignore[method-assign]
+    async with bench.running():
+        await bench.clock.advance(0.5)
+        renumber(bench.boxes[ROUTE])
+        bench.outlook.current.cut()  # type: ignore[union-attr]
+        await bench.clock.advance(0.2)
+        await asyncio.sleep(0.01)  # the one timer that is the event loop's
+        await bench.clock.advance(60)
+        assert bench.destination.status().epoch == 1
+    assert bench.outlook.bodies(FOLDER) == [mail(1)]
+    assert not await bench.store.pending(ROUTE.key)
