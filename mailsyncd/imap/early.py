@@ -8,14 +8,16 @@ from mailsyncd.imap.responses import Response
 
 MOST = 8  # messages: more at once are a backlog, where a round trip counts for little
 WHOLE = 64 * 1024  # bytes asked for of each: what is not shorter may be cut off, and is read anew
-ITEMS = f"(UID BODY.PEEK[]<0.{WHOLE}>)"
 MOST_BYTES = 4 * MOST * WHOLE  # of answers; room for what a server may say beside it
 
 
 class EarlyBodies:
-    """Of one session. They are kept until they are read, or other mail comes."""
+    """Of one session. They are kept until they are read, or other mail comes. `max_literal`: bytes,
+    beyond which an answer would end the connection."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_literal: int) -> None:
+        self._whole = min(WHOLE, max_literal)
+        self.items = f"(UID BODY.PEEK[]<0.{self._whole}>)"
         self.refused = False  # this server does not like to be asked so
         self._asked = range(0)
         self._bodies: dict[int, bytes] = {}
@@ -29,7 +31,7 @@ class EarlyBodies:
     def take(self, response: Response) -> None:
         items = response.items
         body, uid = items.get(b"BODY[]<0>"), number(items.get(b"UID"))
-        if isinstance(body, bytes) and uid in self._asked and len(body) < WHOLE:
+        if isinstance(body, bytes) and uid in self._asked and len(body) < self._whole:
             self._bodies[uid] = body
 
     def pop(self, uid: int) -> bytes | None:

@@ -93,7 +93,7 @@ class GmailSession:
         self._has_gm = session.has("X-GM-EXT-1")
         self._uidvalidity = self._uidnext = self._exists = self._recent = 0
         self._uidnext_said = True
-        self._early = early.EarlyBodies()
+        self._early = early.EarlyBodies(source.max_literal)
         self._idle_until = self._quiet_from = 0.0
         self._news = False
         self._stirred = asyncio.Event()
@@ -235,7 +235,7 @@ class GmailSession:
     async def _read_early(self, bodies: str) -> None:
         """What is refused here is asked for again by read(), which sees to it."""
         wish = Wish(("FETCH",), self._early.take, early.MOST_BYTES)
-        command = await self._connection.begin("UID FETCH", bodies, early.ITEMS, wish=wish)
+        command = await self._connection.begin("UID FETCH", bodies, self._early.items, wish=wish)
         reached(Step.FETCH_SENT)
         try:
             reply = await self._connection.finish(command)

@@ -137,7 +137,7 @@ async def served(*scripts: Script) -> AsyncIterator[int]:
 LOGIN = PasswordLogin("ann", Secret("pw"))
 
 
-def source(port: int, login: Login = LOGIN, **settings: float) -> GmailSource:
+def source(port: int, login: Login = LOGIN, max_literal: int = 10_000_000, **settings: float) -> GmailSource:
     return GmailSource(
         Endpoint("127.0.0.1", port, tls=False),
         login,
@@ -145,7 +145,7 @@ def source(port: int, login: Login = LOGIN, **settings: float) -> GmailSource:
         clock=SystemClock(),
         rng=Random(1),
         pace=Pace(SystemClock()),
-        max_literal=10_000_000,
+        max_literal=max_literal,
         **settings,
     )
 

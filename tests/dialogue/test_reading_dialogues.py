@@ -79,6 +79,21 @@ async def test_short_bodies_come_in_the_same_flight_as_the_listing_of_new_mail()
         assert [one async for one in session.read([10])] == [(10, b"again")]
 
 
+async def test_no_more_of_a_body_is_asked_for_than_a_message_may_have() -> None:
+    """Or a message that is too large would end the connection, again and again."""
+
+    async def script(line: Line) -> None:
+        await opened(line)
+        tag = await line.expect("UID FETCH 10:* ")
+        early = await line.expect("UID FETCH 10:17 (UID BODY.PEEK[]<0.1000>)")
+        line.say(f"* 1 FETCH (UID 10 RFC822.SIZE 2000 INTERNALDATE {DATE})", f"{tag} OK")
+        line.say("* 1 FETCH (UID 10 BODY[]<0> {1000}", "x" * 1000 + ")", f"{early} OK")
+        await line.until_closed()
+
+    async with served(script) as port, source(port, max_literal=1000).session() as session:
+        assert [one.size for one in await session.newest(9)] == [2000]
+
+
 async def test_a_server_that_refuses_early_bodies_is_not_asked_for_them_again() -> None:
     async def script(line: Line) -> None:
         await opened(line)
