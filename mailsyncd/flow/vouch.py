@@ -152,13 +152,14 @@ async def witnesses(
 ) -> list[Record]:
     """The records of these routes that may account for the tail, those from before the folder was
     renumbered included. `marks` are the routes' watermarks."""
-    # Noted under another number, or never: what was copied since the last note may have a third.
+    # Noted under another number, or never: what was copied since the last note may have a third. And a
+    # server that does not say where a copy is (no UIDPLUS) may have renumbered the folder just before.
     renumbered = any(mark.dest_uidvalidity != uidvalidity for mark in marks)
-    place = (None, 0) if renumbered else (uidvalidity, tail[0].uid)
+    first = 0 if renumbered else tail[0].uid
     found: list[Record] = []
     for route in routes:
         found += await store.pending(route.key)
-        found += await store.delivered(route.key, *place)
+        found += await store.delivered(route.key, None, first)
     return found
 
 

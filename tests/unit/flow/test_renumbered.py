@@ -7,6 +7,7 @@ import asyncio
 
 from fakes import FakeMailbox, mail
 from harness import Bench, a_route, bench_of
+from turmoil.world import ANN, BEA, World
 
 from mailsyncd.errors import ConnectionLost, DestinationFull, FailureKind, MessageRejected, Sent
 from mailsyncd.model import Record, Status
@@ -326,3 +327,33 @@ async def test_a_claim_that_was_cut_short_is_settled_though_the_source_was_renum
         assert bench.destination.status().epoch == 1
     assert bench.outlook.bodies(FOLDER) == [mail(1)]
     assert not await bench.store.pending(ROUTE.key)
+
+
+def test_copies_into_a_folder_that_was_renumbered_unseen_are_not_taken_for_a_strangers() -> None:
+    """The destination says neither where a copy is (no UIDPLUS) nor that the folder has new numbers."""
+    world = World()
+    world.destination.has_uidplus = False
+    try:
+        first = world.start()
+        for n in range(3):
+            world.deliver(ANN, mail(n))
+        for n in range(21, 24):
+            world.deliver(BEA, mail(n))
+        world.run(asyncio.sleep(0.5))
+        world.destination.renumber(ANN.folder)
+        second = world.start()
+        for n in range(3, 12):
+            world.deliver(ANN, mail(n))
+        world.run(asyncio.sleep(0.26))
+        first.wire.thawed.clear()
+        world.run(asyncio.sleep(130))
+        for n in range(12, 21):
+            world.deliver(ANN, mail(n))
+        world.run(asyncio.sleep(0.1))
+        first.wire.thawed.set()
+        world.run(asyncio.sleep(65))
+        world.boxes[ANN].renumber()
+        world.run(world.stop(second))
+        world.settle()
+    finally:
+        world.close()
