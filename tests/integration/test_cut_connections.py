@@ -34,8 +34,7 @@ def test_the_destination_cut_in_the_pipeline(bed: Bed) -> None:
     rng = Random(1)
     with wire_to(bed.destination.tls_port) as wire:
         replace(bed, destination=replace(bed.destination, tls_port=wire.port)).configure(ANN, daemon=QUICK)
-        # The first connection is the probe's, which says less than any of these.
-        wire.cuts = [10_000_000, *(rng.randrange(20_000, 400_000) for _ in range(CUTS))]
+        wire.cuts = [rng.randrange(20_000, 400_000) for _ in range(CUTS)]
         with bed.daemon() as daemon:
             until(lambda: wire.broken == CUTS)
             settled(bed, 120)
@@ -58,7 +57,7 @@ def test_the_destination_goes_away_with_all_that_is_in_flight(bed: Bed) -> None:
                 wire.cut()
             settled(bed, 120)
             assert daemon.stop() == 0
-        assert len(wire.said) >= 4
+        assert len(wire.said) >= 3
     assert Comparison.of(bed.sent("src1"), bed.copies("Gmail/src1")) == SAME
 
 
