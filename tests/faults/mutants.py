@@ -110,8 +110,8 @@ MUTANTS = (
     Mutant(
         "PEEK, of what comes with a listing",
         "mailsyncd/imap/early.py",
-        'f"(UID BODY.PEEK[]<0.{WHOLE}>)"',
-        'f"(UID BODY[]<0.{WHOLE}>)"',
+        'f"(UID BODY.PEEK[]<0.{self._whole}>)"',
+        'f"(UID BODY[]<0.{self._whole}>)"',
         ("tests/dialogue/test_reading_dialogues.py",),
     ),
     Mutant(
