@@ -388,9 +388,9 @@ def verdict(state_lost: bool, routes: Sequence[RouteStatus], writers: Sequence[W
     """
     awake = {one.name for one in writers if one.state is not WriterState.STANDBY}
     states = [one.state for one in routes if one.destination in awake]
-    if state_lost or any(one.state is WriterState.BLOCKED for one in writers):
+    if state_lost or any(one.state.needs_a_person for one in writers):
         return Health.FAILING
-    if states and all(state is RouteState.BLOCKED for state in states):
+    if states and all(state.needs_a_person for state in states):
         return Health.FAILING
     well = {WriterState.WRITING, WriterState.STANDBY}
     if any(one.state not in well for one in writers):

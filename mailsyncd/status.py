@@ -19,7 +19,12 @@ class RouteState(Enum):
     WATCHING = "watching"
     RETRYING = "retrying"
     BLOCKED = "blocked"
+    NEEDS_SIGN_IN = "needs_sign_in"  # blocked, and AccountStatus.command is what helps
     STOPPED = "stopped"
+
+    @property
+    def needs_a_person(self) -> bool:
+        return self in (RouteState.BLOCKED, RouteState.NEEDS_SIGN_IN)
 
 
 class WriterState(Enum):
@@ -30,7 +35,21 @@ class WriterState(Enum):
     THROTTLED = "throttled"
     FULL = "full"
     BLOCKED = "blocked"
+    NEEDS_SIGN_IN = "needs_sign_in"
     STOPPED = "stopped"
+
+    @property
+    def needs_a_person(self) -> bool:
+        return self in (WriterState.BLOCKED, WriterState.NEEDS_SIGN_IN)
+
+
+class SignInState(Enum):
+    """How it stands with an account's refresh token."""
+
+    UNUSED = "unused"  # nobody has asked for an access token yet
+    GOOD = "good"
+    RETRYING = "retrying"  # the token endpoint, or the token's store, has trouble
+    NEEDS_SIGN_IN = "needs_sign_in"  # the provider takes the refresh token no more: only its user can help
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +83,37 @@ class WriterStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class AccountStatus:
+    """An account that signs in with a refresh token. `..._at` are seconds since the epoch; None where
+    not known.
+
+    `reason` says why the provider refused: a word of auth/reasons.py, empty otherwise. `command` is what
+    its user has to run, now or before `ends_at`, which is the forecast: when the refresh token dies if
+    nothing is done, and `ends_why`. `needed_at`: since when it needs its user. `kept_in` names the store
+    of the newest refresh token; not `is_kept`: it is in memory only, which a restart would not outlive.
+    `renewals`, `refusals` (only a person can help) and `failures` (tried again) count since the start.
+    """
+
+    name: str
+    provider: str
+    state: SignInState
+    detail: str
+    reason: str
+    command: str
+    kept_in: str
+    is_kept: bool
+    renewals: int
+    refusals: int
+    failures: int
+    needed_at: float | None
+    consented_at: float | None
+    used_at: float | None
+    ends_at: float | None
+    ends_why: str
+    access_ends_in: float | None  # seconds that the present access token is good for
+
+
+@dataclass(frozen=True, slots=True)
 class Sharing:
     """How the destinations are shared out: between how many daemons, how many there are, how many of
     them are this one's share, and how many it holds."""
@@ -86,3 +136,4 @@ class DaemonStatus:
     routes: tuple[RouteStatus, ...]
     writers: tuple[WriterStatus, ...]
     sharing: Sharing
+    accounts: tuple[AccountStatus, ...] = ()

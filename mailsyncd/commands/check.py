@@ -31,7 +31,13 @@ _ROUTE_HEADS = (
 )
 _WRITER_HEADS = ("DESTINATION", "STATE", "QUEUED", "IN FLIGHT", "SETTLING", "EPOCH", "")
 
-_COLOURS = {"watching": "green", "writing": "green", "blocked": "bold red", "stopped": "red"}
+_COLOURS = {
+    "watching": "green",
+    "writing": "green",
+    "blocked": "bold red",
+    "needs_sign_in": "bold red",
+    "stopped": "red",
+}
 
 
 def check(socket_path: Path, *, as_json: bool, out: TextIO, err: TextIO) -> int:
