@@ -12,7 +12,7 @@ from pathlib import Path
 from bench import daemon
 from bench.child import Usage, measure
 from bench.corpus import corpus
-from bench.engine import available, engine
+from bench.engine import engine
 from bench.line import Line, Traffic
 from bench.peers import FOLDER, PEERS, Task, installed
 from bench.results import Row, save
@@ -178,7 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = backlog(
         installed(given.only.split(",")),
         [float(rtt) for rtt in given.rtt.split(",")],
-        [state for state in given.state.split(",") if state != "dynamodb" or available()],
+        given.state.split(","),
         given.count,
         given.reps,
         given.profile and given.profile.resolve(),

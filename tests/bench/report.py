@@ -22,7 +22,7 @@ of a small machine: take ratios from here, not rates.
 
 The mail servers are two Dovecots with Maildir in memory, without fsync and without TLS, unless it says
 otherwise; the round-trip time is that of a line of its own to each of them. mailsyncd has its state on the
-same machine: SQLite with a real file, or Amazon's DynamoDB Local behind a line that answers 5 ms later.
+same machine: SQLite with a real file, or a light DynamoDB engine of our own that answers 5 ms later.
 "raw copier" is the limit: FETCH passed on as pipelined APPENDs, without state or a second look.
 """
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from engines import dynamo, dynamodb_local, moto, reset
+from engines import dynamo, dynamodb_local, light, moto, reset
 
 from mailsyncd.observe.clock import SystemClock
 from mailsyncd.ports import StateStore
@@ -19,6 +19,12 @@ from mailsyncd.state.sqlite import SqliteStore
 @pytest.fixture(scope="session")
 def local_url() -> Iterator[str]:
     with dynamodb_local() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def light_url() -> Iterator[str]:
+    with light() as url:
         yield url
 
 
@@ -47,8 +53,10 @@ ENGINES = [
     "memory",
     "sqlite",
     pytest.param("dynamodb-local", marks=[pytest.mark.real, pytest.mark.xdist_group("dynamodb-local")]),
+    "light",
     pytest.param("moto", marks=pytest.mark.xdist_group("moto")),
 ]
+URLS = {"dynamodb-local": "local_url", "light": "light_url", "moto": "moto_url"}
 
 
 @pytest.fixture(params=ENGINES)
@@ -60,7 +68,7 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         made = SqliteStore(tmp_path / "deep" / "state.db", clock=SystemClock())
     else:
         request.getfixturevalue("aws")
-        url = request.getfixturevalue("local_url" if request.param == "dynamodb-local" else "moto_url")
+        url = request.getfixturevalue(URLS[request.param])
         made = cloud = dynamo(url)
         await cloud.init_table(point_in_time_recovery=False, deletion_protection=False)
     await made.open()

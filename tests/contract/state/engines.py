@@ -1,4 +1,5 @@
-"""DynamoDB engines for tests: AWS's own DynamoDB Local, and moto's server. Each its own process."""
+"""DynamoDB engines for tests: AWS's own DynamoDB Local, moto's server, and a light one for benchmarks.
+Each is a process of its own."""
 
 from __future__ import annotations
 
@@ -98,6 +99,14 @@ def moto() -> Iterator[str]:
     if not program.exists():
         missing("moto's server is not installed")
     with _server([str(program), "-H", "127.0.0.1", "-p", str(port)], port) as url:
+        yield url
+
+
+@contextmanager
+def light(answer_ms: float = 0) -> Iterator[str]:
+    """An engine of our own that costs next to nothing. No real one: it is held to what they do."""
+    port = free_port()
+    with _server([sys.executable, str(ENGINES / "light_dynamo.py"), str(port), str(answer_ms)], port) as url:
         yield url
 
 
