@@ -71,7 +71,7 @@ class Reader:
     async def _read(self, batch: list[int], left: dict[int, MessageRef]) -> None:
         """Move what can be read, and what never can, from `left` to `ready`; the rest stays."""
         sizes = {uid: left[uid].listing.size + OVERHEAD for uid in batch}
-        await self.ready.reserve(sum(sizes.values()), left[batch[0]].lane)
+        await self.ready.reserve(sizes.values(), left[batch[0]].lane)
         try:
             async for uid, body in self.session.read(batch):
                 self.allowance.count(len(body))

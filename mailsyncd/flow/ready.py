@@ -1,14 +1,15 @@
 """Bodies between the readers and a destination's writer: bounded in bytes, and fair.
 
 Routes take turns, and live mail and old mail take turns. Old mail may fill three quarters of
-the budget at most, so that a live message never waits for a backlog to be written.
+the budget at most, so that a live message never waits for a backlog to be written. A message that
+is larger than that has its room beside the budget, one at a time: nothing stands still for it.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from mailsyncd.errors import FailureKind
@@ -39,7 +40,10 @@ class Ready:
 class ReadyQueue:
     def __init__(self, budget: int) -> None:
         self._budget = budget
+        self._most_old = budget * 3 // 4
         self._used = 0
+        self._beside = 0
+        self._in_line = {Lane.LIVE: asyncio.Lock(), Lane.OLD: asyncio.Lock()}
         self._turns: dict[Lane, deque[str]] = {Lane.LIVE: deque(), Lane.OLD: deque()}
         self._shelves: dict[tuple[Lane, str], deque[Ready]] = {}
         self._turn = Lane.LIVE
@@ -52,18 +56,27 @@ class ReadyQueue:
     @property
     def used(self) -> int:
         """Bytes reserved now, by readers and by messages not yet settled."""
-        return self._used
+        return self._used + self._beside
 
-    async def reserve(self, size: int, lane: Lane) -> None:
-        """Wait until `size` bytes are free; a message larger than the budget fits alone."""
-        limit = self._budget if lane is Lane.LIVE else self._budget * 3 // 4
-        while self._used and self._used + size > limit:
-            self._freed.clear()
-            await self._freed.wait()
-        self._used += size
+    async def reserve(self, sizes: Collection[int], lane: Lane) -> None:
+        """Wait until there is room for messages of these sizes; in line, so that a large one is not
+        passed over for ever."""
+        beside = sum(size for size in sizes if size > self._most_old)
+        size = sum(sizes) - beside
+        limit = self._budget if lane is Lane.LIVE else self._most_old
+        async with self._in_line[lane]:
+            while (beside and self._beside) or (size and self._used and self._used + size > limit):
+                self._freed.clear()
+                await self._freed.wait()
+            self._used += size
+            self._beside += beside
 
     def release(self, size: int) -> None:
-        self._used -= size
+        """A message's room is free again."""
+        if size > self._most_old:
+            self._beside -= size
+        else:
+            self._used -= size
         self._freed.set()
 
     def put(self, ready: Ready) -> None:

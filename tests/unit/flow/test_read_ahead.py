@@ -105,6 +105,38 @@ async def test_new_mail_is_asked_for_while_old_mail_waits_for_memory() -> None:
     await asyncio.gather(running, return_exceptions=True)
 
 
+async def test_a_message_larger_than_all_the_room_goes_beside_it_one_at_a_time() -> None:
+    ready = ReadyQueue(1000)
+    await ready.reserve([300, 300], Lane.OLD)
+    await ready.reserve([5000], Lane.OLD)
+    another = asyncio.ensure_future(ready.reserve([800], Lane.OLD))
+    await settle()
+    assert ready.used == 5600
+    assert not another.done()
+    ready.release(5000)
+    await another
+    for size in (300, 300, 800):
+        ready.release(size)
+    assert ready.used == 0
+
+
+async def test_what_needs_much_room_is_not_passed_over_by_what_needs_little() -> None:
+    ready = ReadyQueue(1000)
+    await ready.reserve([600], Lane.OLD)
+    much = asyncio.ensure_future(ready.reserve([350, 350], Lane.OLD))
+    await settle()
+    little = asyncio.ensure_future(ready.reserve([100], Lane.OLD))
+    await ready.reserve([100], Lane.LIVE)
+    await settle()
+    assert not much.done()
+    assert not little.done()
+    ready.release(100)
+    ready.release(600)
+    await much
+    assert ready.used >= 700
+    little.cancel()
+
+
 async def test_what_is_being_read_counts_for_the_days_budget() -> None:
     """Or each command in flight could go over it by a batch."""
     bench = Bench(budget=BATCH_COUNT * SIZE)
