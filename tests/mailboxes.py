@@ -32,7 +32,9 @@ class Stored:
         return hashlib.sha256(self.body).hexdigest(), self.received
 
 
-LOGINS = 5  # Dovecot's login process can break down, with all it has, over another client that was killed
+# Dovecot's login process can break down, with all it has, over another client that was killed: those that
+# it has taken in are hung up on, or told [UNAVAILABLE].
+LOGINS = 5
 
 
 class Plain:
@@ -47,9 +49,9 @@ class Plain:
                 self._file.readline()
                 self.command(f'LOGIN "{user}" "{password}"')
                 return
-            except ConnectionError:
+            except (ConnectionError, RuntimeError) as error:
                 self._close()
-                if not left:
+                if not left or (isinstance(error, RuntimeError) and "[UNAVAILABLE]" not in str(error)):
                     raise
                 time.sleep(0.2)
 

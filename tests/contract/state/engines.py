@@ -54,7 +54,8 @@ def _await_answer(url: str, process: subprocess.Popen[bytes]) -> None:
     while time.monotonic() < ends and process.poll() is None:
         try:
             urllib.request.urlopen(url, timeout=2).close()  # noqa: S310 - loopback
-        except urllib.error.HTTPError:
+        except urllib.error.HTTPError as refused:
+            refused.close()
             return
         except OSError:
             time.sleep(0.1)
