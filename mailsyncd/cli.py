@@ -15,6 +15,7 @@ from pathlib import Path
 
 from mailsyncd import __version__
 from mailsyncd.commands.auth_options import add_auth
+from mailsyncd.commands.lambda_options import add_lambda
 from mailsyncd.errors import ConfigError, LeaseLost, MailsyncError, SecretsUnavailable, StateUnavailable
 
 EXIT_OK = 0
@@ -66,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_run(commands)
     _add_run_once(commands)
+    add_lambda(commands, _lambda)
     _add_check(commands)
     _add_config(commands)
     _add_state(commands)
@@ -256,6 +258,17 @@ def _run_once(arguments: argparse.Namespace) -> int:
         from mailsyncd.commands.run_once import run_once as once
 
     return asyncio.run(once(arguments.config, os.environ, only=arguments.route, as_json=arguments.json))
+
+
+def _lambda(arguments: argparse.Namespace) -> int:
+    _spare_rich()
+    import json
+
+    from mailsyncd.commands.lambda_options import event_of
+    from mailsyncd.lambda_handler import LocalContext, handler
+
+    print(json.dumps(handler(event_of(arguments), LocalContext(arguments.timeout))))
+    return EXIT_OK
 
 
 def _check(arguments: argparse.Namespace) -> int:

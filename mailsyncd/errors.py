@@ -115,6 +115,11 @@ class SignInFailed(MailsyncError):
     """A sign-in that a person began did not come to its end: nothing was stored."""
 
 
+class InvocationFailed(MailsyncError):
+    """A function was called with what it does not understand, or could not do all of it. Reaches: this
+    call; the next one is another try."""
+
+
 class FailureKind(Enum):
     """Why a message was set aside."""
 

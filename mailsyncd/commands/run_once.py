@@ -1,4 +1,4 @@
-"""`mailsyncd run-once`: one sweep of every route, and a summary."""
+"""`mailsyncd run-once`: one cycle, and a summary."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ import asyncio
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from uuid import uuid4
 
-from mailsyncd.assemble import Assembly
 from mailsyncd.commands.choose import only_route
+from mailsyncd.commands.cycle import Outcome, cycle
 from mailsyncd.commands.load import load
-from mailsyncd.errors import LeaseLost, MailsyncError, StateUnavailable
-from mailsyncd.flow.destination import Destination
-from mailsyncd.flow.tasks import all_of, first_of
 from mailsyncd.flow.watch import Watch
 from mailsyncd.observe.logs import configure
 
@@ -30,34 +28,9 @@ async def run_once(
     shows_progress = sys.stderr.isatty() and not as_json
     level = "critical" if shows_progress else configuration.daemon.log_level
     configure(level, configuration.daemon.log_format, sys.stderr, uuid4().hex[:12])
-    parts = Assembly(configuration)
-    try:
-        await parts.store.open()
-        destinations = [parts.destination(configuration, one) for one in configuration.destinations]
-        watches = [watch for one in destinations for watch in one.routes.watches.values()]
-        errors: dict[str, str] = {}
-        work = [_bring_up_to_date(one, errors) for one in destinations]
-        if shows_progress:
-            await first_of(all_of(*work), _progress(watches))
-        else:
-            await all_of(*work)
-    finally:
-        await parts.close()
-    return _summarize(watches, errors, as_json)
-
-
-async def _bring_up_to_date(destination: Destination, errors: dict[str, str]) -> None:
-    try:
-        held = await destination.run_once()
-    except (StateUnavailable, LeaseLost):
-        raise
-    except MailsyncError as error:
-        errors[destination.name] = str(error)
-        return
-    if not held:
-        raise LeaseLost(
-            f"another mailsyncd is writing to {destination.name}; it brings these routes up to date by itself"
-        )
+    outcome = await cycle(configuration, beside=_progress if shows_progress else None)
+    _summarize(outcome, as_json)
+    return 0 if outcome.complete else 1
 
 
 async def _progress(watches: Sequence[Watch]) -> None:
@@ -83,25 +56,11 @@ async def _progress(watches: Sequence[Watch]) -> None:
             draw()
 
 
-def _summarize(watches: Sequence[Watch], errors: Mapping[str, str], as_json: bool) -> int:
-    rows = [
-        {
-            "route": watch.route.name,
-            "copied": watch.tally.copied,
-            "skipped": watch.tally.skipped,
-            "failed": watch.tally.failed,
-            "complete": watch.complete,
-            "error": errors.get(watch.route.destination) or watch.folder_trouble or watch.detail,
-        }
-        for watch in watches
-    ]
-    totals = {name: sum(int(str(row[name])) for row in rows) for name in ("copied", "skipped", "failed")}
-    well = all(row["complete"] for row in rows) and not totals["failed"]
+def _summarize(outcome: Outcome, as_json: bool) -> None:
     if as_json:
-        print(json.dumps({**totals, "routes": rows}))
-    else:
-        for row in rows:
-            counts = f"{row['copied']} copied, {row['skipped']} skipped, {row['failed']} failed"
-            state = "up to date" if row["complete"] else f"not up to date: {row['error']}"
-            print(f"{row['route']}: {counts}; {state}")
-    return 0 if well else 1
+        print(json.dumps({**outcome.totals, "routes": [asdict(one) for one in outcome.routes]}))
+        return
+    for one in outcome.routes:
+        counts = f"{one.copied} copied, {one.skipped} skipped, {one.failed} failed"
+        state = "up to date" if one.complete else f"not up to date: {one.error}"
+        print(f"{one.route}: {counts}; {state}")

@@ -224,7 +224,8 @@ class Watch:
             if via is not Via.PUSH:
                 timer.listed()
                 progress.failures.stirred.set()
-                log.info("sweep.finished", new=fresh, unsettled=progress.unsettled)
+                oldest = round(self._oldest_age(progress) or 0.0)
+                log.info("sweep.finished", new=fresh, unsettled=progress.unsettled, oldest_seconds=oldest)
 
     async def _read(self, session: SourceSession, progress: Progress) -> None:
         """Bodies, once nothing speaks against copying what the first listing showed."""
@@ -359,10 +360,14 @@ class Watch:
             f"{held:,} old messages wait until 0:00 UTC"
         )
 
+    def _oldest_age(self, progress: Progress) -> float | None:
+        """How many seconds the longest waiting message has been waiting."""
+        oldest = progress.oldest_mono()
+        return None if oldest is None else self._belt.clock.monotonic() - oldest
+
     def status(self) -> RouteStatus:
         """As `mailsyncd check` shows it."""
-        progress, now = self.progress, self._belt.clock.monotonic()
-        oldest = progress.oldest_mono() if progress else None
+        progress = self.progress
         blocked, held = bool(self.folder_trouble), self._held(progress) if progress else 0
         return RouteStatus(
             name=self.route.name,
@@ -371,7 +376,7 @@ class Watch:
             detail=self.folder_trouble or self.detail or self._remark(held),
             last_uid=progress.stored.last_uid if progress else None,
             unsettled=progress.unsettled if progress else 0,
-            oldest_age=None if oldest is None else now - oldest,
+            oldest_age=self._oldest_age(progress) if progress else None,
             copied=self.tally.copied,
             skipped=self.tally.skipped,
             failed=self.tally.failed,
