@@ -41,11 +41,13 @@ class Endpoint:
 class AuthKind(Enum):
     OAUTH = "oauth"
     PASSWORD = "password"  # noqa: S105 - the name of a way to sign in
+    SERVICE_ACCOUNT = "service-account"
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """How to sign in as `user`: XOAUTH2 from a refresh token, or LOGIN/PLAIN with a password."""
+    """How to sign in as `user`: XOAUTH2 from a refresh token or as a service account, or LOGIN/PLAIN
+    with a password. `service_key` is Google's JSON key, or a certificate in place of the client secret."""
 
     user: str
     kind: AuthKind
@@ -57,3 +59,4 @@ class Account:
     scope: str | None = None
     authorize_url: str = ""
     device_url: str = ""
+    service_key: Secret | None = None

@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx
 
-from mailsyncd.account import Account, Secret
+from mailsyncd.account import Account, AuthKind, Secret
 from mailsyncd.errors import MailsyncError, RouteBlocked, Throttled, Transient
 
 Client = httpx.AsyncClient  # for those who only pass it on
@@ -160,7 +160,7 @@ def judge(
     beside the account's own secrets."""
     fields = json_object(reply.body)
     if reply.status != 200:
-        own = (account.refresh_token, account.client_secret)
+        own = (account.refresh_token, account.client_secret, account.service_key)
         raise _refusal(account, reply, fields, now, advice, [*hide, *(one for one in own if one)])
     if fields is None:
         raise Transient(f"{account.user}: the token endpoint answered with something other than JSON")
@@ -201,6 +201,8 @@ def _life(fields: dict[str, Any]) -> float:
 
 def _missing_scope(account: Account, granted: object) -> str | None:
     """The mail scope that the answer shows to be missing; answers without a scope show nothing."""
+    if account.kind is AuthKind.SERVICE_ACCOUNT:  # has scopes of its own: service.py looks at them
+        return None
     if not isinstance(granted, str) or not granted.strip():
         return None
     host, asked = httpx.URL(account.token_url).host, (account.scope or "").lower()

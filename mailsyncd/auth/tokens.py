@@ -12,7 +12,8 @@ from random import Random
 import httpx
 import structlog
 
-from mailsyncd.account import Account, Secret
+from mailsyncd.account import Account, AuthKind, Secret
+from mailsyncd.auth import service
 from mailsyncd.auth.grant import Grant, exchange, url_problem
 from mailsyncd.auth.keeper import TokenKeeper
 from mailsyncd.errors import ConfigError, MailsyncError, Problem, RouteBlocked, Throttled, Transient
@@ -37,17 +38,19 @@ class _Access:
 
 
 class RefreshingTokens:
-    """A TokenSource fed by a refresh token. Make one per account: it is what keeps flights single."""
+    """A TokenSource fed by a refresh token, or by a service account's key. Make one per account: it is
+    what keeps flights single."""
 
     def __init__(
         self, account: Account, keeper: TokenKeeper, client: httpx.AsyncClient, *, clock: Clock, rng: Random
     ) -> None:
         if why := url_problem(account.token_url):
             raise ConfigError(Problem(f"token_url of {account.user}", why))
-        if account.refresh_token is None or not account.refresh_token.reveal():
+        is_service = account.kind is AuthKind.SERVICE_ACCOUNT
+        if not is_service and not (account.refresh_token and account.refresh_token.reveal()):
             raise ConfigError(Problem(f"refresh_token of {account.user}", "is missing: sign in first"))
         self._account = account
-        self._configured = account.refresh_token
+        self._configured = account.refresh_token or Secret("")
         self._keeper = keeper
         self._client = client
         self._clock = clock
@@ -101,11 +104,11 @@ class RefreshingTokens:
     async def _ask(self) -> tuple[Grant, float]:
         """One exchange, and when it began: a token's life is counted from before it was made."""
         began = self._clock.monotonic()
-        if self._refresh_token is None:
+        if self._refresh_token is None and self._account.kind is AuthKind.OAUTH:
             kept = await self._keeper.load(self._account.user, self._configured)
             self._refresh_token = kept or self._configured
         try:
-            grant = await exchange(self._client, self._account, self._refresh_token, self._clock.now())
+            grant = await self._exchange()
         except Throttled as refusal:
             self._hold_off(refusal, refusal.pause)
             raise
@@ -116,6 +119,12 @@ class RefreshingTokens:
             self._hold_off(refusal, APART)
             raise
         return grant, began
+
+    async def _exchange(self) -> Grant:
+        if self._account.kind is AuthKind.SERVICE_ACCOUNT:
+            return await service.exchange(self._client, self._account, self._clock.now())
+        token = self._refresh_token or self._configured
+        return await exchange(self._client, self._account, token, self._clock.now())
 
     async def _adopt(self, granted: tuple[Grant, float]) -> _Access:
         grant, began = granted

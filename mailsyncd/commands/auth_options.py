@@ -21,7 +21,7 @@ _ROUTE = "its Gmail address or folder; needed where several accounts are configu
 
 def add_auth(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     auth = commands.add_parser("auth", help="sign in, and have the refresh token stored; or try all sign-ins")
-    what = auth.add_subparsers(metavar="gmail|microsoft|test", required=True)
+    what = auth.add_subparsers(metavar="gmail|microsoft|service-account|test", required=True)
     gmail = what.add_parser(
         "gmail",
         help="sign in to a Gmail account, in the browser",
@@ -48,10 +48,48 @@ def add_auth(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     microsoft.add_argument("--device-url", metavar="URL", help="where to ask for that code")
     _takes_the_rest(microsoft, "MS", "8766")
     microsoft.set_defaults(command=_microsoft)
+    _add_service_account(what)
     test = what.add_parser("test", help="sign in to every server as the daemon would, and say what is there")
     test.add_argument("--config", type=Path, metavar="F", help="the TOML file")
     test.add_argument("--route", metavar="R", help="only this route: its Gmail address, folder or name")
     test.set_defaults(command=_test)
+
+
+def _add_service_account(what: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    service = what.add_parser(
+        "service-account",
+        help="try a service account's key or an application's secret, where no person signs in",
+        description="Asks for a token as the daemon would: for every route and destination configured with "
+        'auth = "service-account"; or, with the options below, for one that is not configured yet.',
+    )
+    service.add_argument(
+        "provider",
+        nargs="?",
+        choices=["google", "microsoft"],
+        help="domain-wide delegation of a Google Workspace, or client credentials of a Microsoft tenant, by "
+        "options (default: what is configured)",
+    )
+    service.add_argument("--config", type=Path, metavar="F", help="the TOML file, if there is one already")
+    chosen = service.add_mutually_exclusive_group()
+    chosen.add_argument(
+        "--route", metavar="R", help="of what is configured, only this: Gmail address or folder"
+    )
+    chosen.add_argument("--destination", metavar="D", help="of what is configured, only this: name or email")
+    service.add_argument("--email", metavar="E", help="whose mailbox")
+    service.add_argument(
+        "--key",
+        metavar="SOURCE",
+        help="Google's JSON key or Microsoft's certificate: a path, or as in the configuration, such as "
+        """'{ ssm = "/name" }'""",
+    )
+    service.add_argument("--client-id", metavar="ID", help="of the application (default: MS_CLIENT_ID)")
+    service.add_argument(
+        "--client-secret", metavar="S", help=_WHY_NOT_HERE.format(variable="MS_CLIENT_SECRET")
+    )
+    service.add_argument("--tenant", metavar="T", help="the directory's name or id")
+    service.add_argument("--token-url", metavar="URL", help="the token endpoint of a server of one's own")
+    service.add_argument("--scope", metavar="SCOPE", help="what to ask for (default: mail)")
+    service.set_defaults(command=_service_account)
 
 
 def _takes_the_rest(parser: argparse.ArgumentParser, prefix: str, port: str) -> None:
@@ -111,6 +149,25 @@ def _microsoft(arguments: argparse.Namespace) -> int:
     from mailsyncd.auth.providers import MICROSOFT
 
     return _sign_in(MICROSOFT, arguments, arguments.destination)
+
+
+def _service_account(arguments: argparse.Namespace) -> int:
+    from mailsyncd.commands.auth_service import Wish, try_out
+
+    names = (
+        "config",
+        "provider",
+        "email",
+        "key",
+        "client_id",
+        "client_secret",
+        "tenant",
+        "token_url",
+        "scope",
+    )
+    given = {name: getattr(arguments, name) for name in names}
+    wish = Wish(only=arguments.route or arguments.destination, **given)
+    return asyncio.run(try_out(wish, os.environ, sys.stdout))
 
 
 def _test(arguments: argparse.Namespace) -> int:

@@ -13,8 +13,9 @@ from mailsyncd.config.load import Draft, draft_of
 from mailsyncd.config.locate import KeyPath
 from mailsyncd.config.mistakes import Mistakes
 from mailsyncd.config.parameters import Wanted
-from mailsyncd.config.rules import placed_destinations
+from mailsyncd.config.rules import placed_destinations, service_account
 from mailsyncd.config.secrets import SecretSpec, within
+from mailsyncd.config.sources import Tree
 from mailsyncd.config.translate import Translator
 from mailsyncd.errors import ConfigError, Problem
 from mailsyncd.stored import Held, Reference
@@ -23,7 +24,7 @@ from mailsyncd.stored import Held, Reference
 _NOT_NEEDED = {"refresh_token": None, "password": None}
 _NEEDED = {
     *("client_id", "client_secret", "token_url", "authorize_url", "device_url", "scope", "tenant"),
-    *("username", "ca_file", "auth"),
+    *("username", "ca_file", "auth", "service_key"),
 }
 
 
@@ -43,7 +44,7 @@ class Applicant:
 
 @dataclass(frozen=True, slots=True)
 class Applicants:
-    """All there are, those that sign in with passwords left out. `environ`: with what AWS has of it;
+    """All there are that sign in in the way that was asked for. `environ`: with what AWS has of it;
     `base`: where paths start; `region`: AWS's."""
 
     found: tuple[Applicant, ...]
@@ -53,10 +54,17 @@ class Applicants:
     region: str | None
 
 
-def applicants(path: Path | None, environ: Mapping[str, str], held: Held) -> Applicants:
+def applicants(
+    path: Path | None,
+    environ: Mapping[str, str],
+    held: Held,
+    *,
+    kind: AuthKind = AuthKind.OAUTH,
+    options: Tree | None = None,
+) -> Applicants:
     """Raises ConfigError where file or environment can't be understood at all; Wanted for what AWS's
-    stores have of it."""
-    draft = draft_of(path, environ, held)
+    stores have of it. `options`: settings that win over both."""
+    draft = draft_of(path, environ, held, options)
     if draft.settings is None or draft.variables.wrong:
         draft.tell([])
         raise ConfigError
@@ -64,7 +72,7 @@ def applicants(path: Path | None, environ: Mapping[str, str], held: Held) -> App
     found = [
         _applicant(section, where, draft, held, wanted)
         for where, section in _sections(draft.settings)
-        if section.auth == AuthKind.OAUTH.value
+        if section.auth == kind.value
     ]
     if wanted:
         raise Wanted(frozenset(wanted), draft.region)
@@ -88,6 +96,8 @@ def _applicant(
     translator = Translator(draft.environ, draft.base, own, held)
     account = translator.account(section.model_copy(update=_NOT_NEEDED), where)
     wanted |= translator.wanted
+    if section.auth == AuthKind.SERVICE_ACCOUNT.value:
+        service_account(section, where, own)
     key = "gmail" if isinstance(section, schema.Route) else "email"
     if section.username is None and mistakes.is_broken((*where, key)):
         account = replace(account, user="")

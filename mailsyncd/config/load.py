@@ -115,8 +115,11 @@ class Draft:
             raise SecretsUnavailable(*problems)
 
 
-def draft_of(path: Path | None, environ: Mapping[str, str], held: Held | None) -> Draft:
-    """Read and merge. Raises Wanted, SecretsUnavailable, and ConfigError for what can't be read at all."""
+def draft_of(
+    path: Path | None, environ: Mapping[str, str], held: Held | None, options: Tree | None = None
+) -> Draft:
+    """Read and merge; `options` win over both. Raises Wanted, SecretsUnavailable, and ConfigError for
+    what can't be read at all."""
     text, name = _read(path), path.name if path else None
     file = _parse(text, name)
     merged = Merged(environ) if held is None else parameters.merge(environ, held, region(environ, file))
@@ -125,7 +128,7 @@ def draft_of(path: Path | None, environ: Mapping[str, str], held: Held | None) -
     mistakes = Mistakes()
     if any(variable == "SYNC_ROUTES_JSON" for variable, _ in variables.wrong):
         mistakes.broken.add(("routes",))
-    settings = settle([variables.tree, file, variables.implied], mistakes)
+    settings = settle([options or {}, variables.tree, file, variables.implied], mistakes)
     base = (path.parent if path else Path()).absolute()
     where = (settings.state.region if settings else None) or region(environ, file)
     return Draft(settings, mistakes, variables, places, merged.environ, base, where)

@@ -9,6 +9,7 @@ from mailsyncd.config.locate import KeyPath
 from mailsyncd.config.mistakes import Mistakes
 
 RESERVED = ("files",)  # a folder name that Microsoft's servers refuse (B14)
+NO_DIRECTORY = ("consumers", "common", "organizations")
 _MICROSOFT = ("office365.com", "office.com", "outlook.com")
 
 Placed = tuple[KeyPath, schema.Destination]
@@ -77,6 +78,27 @@ def _server(server: schema.Server, where: KeyPath, mistakes: Mistakes) -> None:
             if getattr(server, key) is None:
                 what = f'{hint} (or write auth = "password" and a password)'
                 mistakes.add((*where, key), what, auth)
+    if server.auth == "service-account":
+        service_account(server, where, mistakes)
+
+
+def service_account(server: schema.Server, where: KeyPath, mistakes: Mistakes) -> None:
+    """What it takes to sign in without a person."""
+    auth = (*where, "auth")
+    by_secret = server.service_key is None and server.client_secret is not None
+    is_ours = server.token_url is None or server.token_url == schema.GOOGLE_TOKENS
+    if isinstance(server, schema.Route) and server.service_key is None and (is_ours or not by_secret):
+        what = "is missing; a Google service account needs its JSON key: see docs/sign-in.md"
+        mistakes.add((*where, "service_key"), what, auth)
+        return
+    if isinstance(server, schema.Destination) and server.service_key is None and not by_secret:
+        what = "is missing, and so is service_key (a certificate); an application needs one of them"
+        mistakes.add((*where, "client_secret"), what, auth)
+    if (by_secret or isinstance(server, schema.Destination)) and server.client_id is None:
+        mistakes.add((*where, "client_id"), "is missing; docs/sign-in.md tells how to get one", auth)
+    if isinstance(server, schema.Destination) and is_ours and server.tenant in NO_DIRECTORY:
+        what = f"{server.tenant!r} has no service accounts; write your directory's name or id"
+        mistakes.add((*where, "tenant"), what, auth)
 
 
 def _distinct_destinations(destinations: list[Placed], mistakes: Mistakes) -> None:

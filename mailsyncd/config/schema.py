@@ -24,6 +24,7 @@ MICROSOFT_TOKENS = "https://login.microsoftonline.com/{tenant}/oauth2/v2.0/token
 MICROSOFT_CONSENT = "https://login.microsoftonline.com/{tenant}/oauth2/v2.0/authorize"
 MICROSOFT_DEVICES = "https://login.microsoftonline.com/{tenant}/oauth2/v2.0/devicecode"
 MICROSOFT_SCOPE = "https://outlook.office.com/IMAP.AccessAsUser.All offline_access"
+MICROSOFT_SERVICE_SCOPE = "https://outlook.office365.com/.default"  # C20
 GOOGLE_TOKENS = "https://oauth2.googleapis.com/token"
 GOOGLE_CONSENT = "https://accounts.google.com/o/oauth2/v2/auth"
 GOOGLE_SCOPE = "https://mail.google.com/"
@@ -171,7 +172,7 @@ Table = Annotated[
 ]
 Region = Annotated[str, _like(r"[a-z0-9-]+", "an AWS region; write one like us-west-2")]
 Tenant = Annotated[str, _like(r"[A-Za-z0-9.-]+", "a tenant; write consumers, or your tenant's name or id")]
-Auth = Literal["oauth", "password"]
+Auth = Literal["oauth", "password", "service-account"]
 Literals = Literal["auto", "sync", "plus"]
 
 
@@ -222,6 +223,7 @@ class Server(Section):
     client_id: OneLine | None = None
     client_secret: SecretValue | None = None
     refresh_token: SecretValue | None = None
+    service_key: SecretValue | None = None
     token_url: Url | None = None
     authorize_url: Url | None = None
 

@@ -65,7 +65,9 @@ def _stored_spec(value: dict[str, object]) -> SecretSpec:
     return SecretSpec(kind, found.name, None if key is None else stored.key(key))
 
 
-def resolve(wanted: SecretSpec, environ: Mapping[str, str], base: Path, held: Held) -> Secret:
+def resolve(
+    wanted: SecretSpec, environ: Mapping[str, str], base: Path, held: Held, *, has_lines: bool = False
+) -> Secret:
     """The secret itself. `base` is where relative paths start, and `held` has what its reference calls
     for. Raises ValueError with a sentence that does not hold the secret."""
     match wanted.kind:
@@ -81,7 +83,7 @@ def resolve(wanted: SecretSpec, environ: Mapping[str, str], base: Path, held: He
             found = _file(wanted.value, environ, base)
     if not found:
         raise ValueError("is empty")
-    if re.search(r"[\x00-\x1f\x7f]", found):
+    if re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]" if has_lines else r"[\x00-\x1f\x7f]", found):
         raise ValueError("has a line break or another control character inside; was it copied whole?")
     if re.search(r"[\ud800-\udfff]", found):  # what Python makes of other octets in the environment
         raise ValueError("is not text in UTF-8; was it copied whole?")

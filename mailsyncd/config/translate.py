@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 
+from mailsyncd import service_key
 from mailsyncd.account import Account, AuthKind, Endpoint, Secret
 from mailsyncd.config import schema
 from mailsyncd.config.locate import KeyPath
@@ -121,13 +122,30 @@ class Translator:
             client_id=given.client_id or "",
             client_secret=self._secret(given.client_secret, (*where, "client_secret")),
             refresh_token=self._secret(given.refresh_token, (*where, "refresh_token")),
+            service_key=self._service_key(given, where),
             token_url=given.token_url or schema.MICROSOFT_TOKENS.format(tenant=tenant),
-            scope=given.scope,
+            scope=_scope(given),
             authorize_url=given.authorize_url or schema.MICROSOFT_CONSENT.format(tenant=tenant),
             device_url=devices,
         )
 
-    def _secret(self, given: SecretSpec | None, where: KeyPath) -> Secret | None:
+    def _service_key(self, given: schema.Destination | schema.Route, where: KeyPath) -> Secret | None:
+        """It is read here for its mistakes, which would else show at the first token."""
+        place = (*where, "service_key")
+        found = self._secret(given.service_key, place, has_lines=True)
+        if found is None or not found.reveal():
+            return found
+        try:
+            is_google = isinstance(service_key.read(found), service_key.GoogleKey)
+        except ValueError as error:
+            self._mistakes.add(place, str(error))
+            return None
+        if is_google is not isinstance(given, schema.Route) and "token_url" not in given.model_fields_set:
+            whose, other = ("Google", "Microsoft") if is_google else ("Microsoft", "Google")
+            self._mistakes.add(place, f"is a key for {whose}, and the token comes from {other} here")
+        return found
+
+    def _secret(self, given: SecretSpec | None, where: KeyPath, *, has_lines: bool = False) -> Secret | None:
         if given is None:
             return None
         reference, held = given.reference, self._held
@@ -137,7 +155,7 @@ class Translator:
             self.wanted.add(reference)
             return None
         try:
-            return resolve(given, self._environ, self._base, held or {})
+            return resolve(given, self._environ, self._base, held or {}, has_lines=has_lines)
         except NotNow as error:
             self._mistakes.passing.append((where, str(error)))
             return None
@@ -193,6 +211,13 @@ def _side(given: schema.Destination | schema.Route) -> tuple[str, str, str]:
         return given.gmail, "", ""
     devices = given.device_url or schema.MICROSOFT_DEVICES.format(tenant=given.tenant)
     return given.email, given.tenant, devices
+
+
+def _scope(given: schema.Destination | schema.Route) -> str | None:
+    """What a service account needs by default is not what a person does."""
+    if given.auth != AuthKind.SERVICE_ACCOUNT.value or "scope" in given.model_fields_set:
+        return given.scope
+    return schema.GOOGLE_SCOPE if isinstance(given, schema.Route) else schema.MICROSOFT_SERVICE_SCOPE
 
 
 def _no_authorities(path: Path) -> str | None:

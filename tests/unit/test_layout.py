@@ -18,6 +18,7 @@ OWNERS = {
     "aiobotocore": {"state", "vault"},
     "botocore": {"state", "vault"},
     "httpx": {"auth"},
+    "cryptography": {"auth"},
     "pydantic": {"config"},
     "pydantic_settings": {"config"},
     "rich": {"commands"},
@@ -25,7 +26,17 @@ OWNERS = {
 # assemble.py closes the client that it had auth make: it names the type and nothing more.
 ALLOWED = {("assemble.py", "httpx")}
 # The path of a message, and all below it.
-INNER = {"flow", "ports.py", "policy.py", "stored.py", "account.py", "model.py", "status.py", "errors.py"}
+INNER = {
+    "flow",
+    "ports.py",
+    "policy.py",
+    "stored.py",
+    "account.py",
+    "service_key.py",
+    "model.py",
+    "status.py",
+    "errors.py",
+}
 LONGEST_FILE = 400  # lines
 LONGEST_FUNCTION = 50
 # Longer than it should be, with the length that it may not exceed. Only to be shortened.

@@ -103,7 +103,7 @@ BROKEN = [
     (outlook('ca_file = "none.pem"'), "outlook.ca_file", "No such file"),
     (outlook('ca_file = "."'), "outlook.ca_file", "is not a file"),
     (outlook('ca_file = "config.toml"'), "outlook.ca_file", "no certificate (PEM) in it"),
-    (outlook('auth = "kerberos"', AUTH), "outlook.auth", "'oauth' or 'password'"),
+    (outlook('auth = "kerberos"', AUTH), "outlook.auth", "'oauth', 'password' or 'service-account'"),
     (outlook("password = 5", PASSWORD), "outlook.password", "is not a secret; write"),
     (outlook('password = ""', PASSWORD), "outlook.password", "is empty"),
     (outlook('password = "a\\nb"', PASSWORD), "outlook.password", "line break"),
@@ -386,3 +386,41 @@ def test_a_value_of_whatever_kind_is_taken_or_told(load_text: Load, section: str
             assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028]", found), text
         else:
             assert found[dotted].startswith("config.toml:"), text
+
+
+SERVICE_ROUTE = '[[routes]]\ngmail = "me@company.example"\nfolder = "F"\nauth = "service-account"\n'
+SERVICE_OUTLOOK = '[outlook]\nemail = "me@company.example"\nauth = "service-account"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (OUTLOOK + SERVICE_ROUTE, ["routes[1].service_key: is missing"]),
+        (
+            OUTLOOK + SERVICE_ROUTE + 'client_id = "c"\nclient_secret = "s"\n',
+            ["routes[1].service_key: is missing"],
+        ),
+        (
+            SERVICE_OUTLOOK + ROUTE,
+            [
+                "outlook.client_secret: is missing, and so is service_key",
+                "outlook.client_id: is missing",
+                "outlook.tenant: 'consumers' has no service accounts",
+            ],
+        ),
+        (
+            SERVICE_OUTLOOK + 'client_id = "c"\nclient_secret = "s"\ntenant = "common"\n' + ROUTE,
+            ["outlook.tenant: 'common' has no service accounts"],
+        ),
+        (OUTLOOK + SERVICE_ROUTE + 'service_key = "hush"\n', ["routes[1].service_key: has no private key"]),
+        (
+            OUTLOOK + SERVICE_ROUTE + 'service_key = { env = "KEY" }\n',
+            ["routes[1].service_key: the environment variable KEY is not set"],
+        ),
+    ],
+)
+def test_what_a_service_account_lacks_is_told(load_text: Load, text: str, told: list[str]) -> None:
+    found = [str(one).partition(": ")[2] for one in problems(load_text, text)]
+    assert len(found) == len(told)
+    assert all(any(line.startswith(start) for line in found) for start in told)
+    assert not any("hush" in line for line in found)
