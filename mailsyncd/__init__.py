@@ -9,10 +9,10 @@ The path of a message, in reading order:
 5. flow/writer.py   claim, append, finish, advance: the four laws, in this order
 6. flow/recover.py  looks, when an APPEND's fate is unknown, instead of guessing
 
-The nouns are in model.py, the decisions in policy.py, the seams in ports.py, what can go
+The nouns are in model.py, the decisions in policy.py and matching.py, the seams in ports.py, what can go
 wrong in errors.py; assemble.py puts real parts into the seams. Imports point down only:
 cli > commands > assemble | daemon > config | flow | imap | auth | state | observe | sim >
-ports > policy > model | status > errors | steps.
+ports > matching > policy > model | status > errors | steps.
 """
 
 __version__ = "0.1.0"

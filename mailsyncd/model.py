@@ -236,6 +236,19 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class Trace:
+    """Where the copy of a record is, or was to be, and what it can be recognised by: all that is held
+    of a route's records when a whole folder is looked through. See TailMessage and Record."""
+
+    message_id: str | None = field(repr=False)
+    received_at: float | None
+    digest: str
+    dest_uidvalidity: int | None = None
+    dest_uid: int | None = None
+    dest_uidnext: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
     """A message set aside: FAIL#<uidvalidity>#<uid>. `error` is one sentence, free of secrets.
 

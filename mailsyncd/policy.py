@@ -7,8 +7,8 @@ decides; read flow/ to learn when.
 from __future__ import annotations
 
 import hashlib
+import math
 import re
-from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta, timezone
@@ -17,7 +17,7 @@ from itertools import chain, islice
 from random import Random
 
 from mailsyncd.errors import FailureKind
-from mailsyncd.model import Listing, Mailbox, Record, Route, StartKind, Status, TailMessage, Watermark
+from mailsyncd.model import Listing, Mailbox, Record, Route, StartKind, Status, Watermark
 from mailsyncd.status import Health, RouteState, RouteStatus, WriterState, WriterStatus
 
 # ------------------------------------------------------------------ identity
@@ -143,11 +143,31 @@ def first_watermark(route: Route, mailbox: Mailbox, now: float) -> Watermark:
             return Watermark(mailbox.uidvalidity, 0, now, backlog_until=mailbox.uidnext, since=since)
 
 
+@dataclass(slots=True)
+class Past:
+    """What the records of the numberings up to that of `mark` tell, taken in one by one. `first` and `last`
+    are INTERNALDATEs of what is settled; `bare`: there are some, and none under the number of `mark`."""
+
+    mark: Watermark
+    first: float = math.inf
+    last: float = -math.inf
+    bare: bool = False
+    _seen: bool = False
+
+    def take(self, record: Record) -> None:
+        present = record.uidvalidity == self.mark.uidvalidity
+        self.bare = not present and (self.bare or not self._seen)
+        self._seen = True
+        if record.status is Status.PENDING or (present and record.uid > self.mark.last_uid):
+            return
+        if received := instant(record.internaldate):
+            self.first, self.last = min(self.first, received), max(self.last, received)
+
+
 def watermark_after_change(
-    old: Watermark,
+    past: Past,
     mailbox: Mailbox,
     now: float,
-    before: Iterable[Record] = (),
     *,
     window: float,
     memory: float,
@@ -158,25 +178,22 @@ def watermark_after_change(
     The window reaches back from the last time the old watermark is known to have been true,
     but not beyond half the time that records are kept, since what is older could not be
     recognised, unless that is later than that time. `window` and `memory` are in seconds. Where
-    `before`, the records of the old numberings, has any that the watermark has passed, our clock
-    can't narrow the window: it may be wrong, and the source's own dates tell what was settled when.
+    the old numberings have records that the watermark has passed, our clock can't narrow the
+    window: it may be wrong, and the source's own dates tell what was settled when.
     `unread`: some of an earlier window was set aside, so that it was not counted out.
     """
+    old = past.mark
     known = min(now, old.updated_at)
     since = max(known - window, min(known, now - memory / 2))
-    known_as = list(before)
-    settled = [one for one in known_as if one.uidvalidity != old.uidvalidity or one.uid <= old.last_uid]
-    passed = [at for one in settled if one.status is not Status.PENDING and (at := instant(one.internaldate))]
-    if passed:
-        since = min(max(passed) - window, max(since, min(passed)))
+    if past.first <= past.last:
+        since = min(past.last - window, max(since, past.first))
     unfinished = (
         unread or old.last_uid + 1 < old.backlog_until
     )  # an earlier window was not searched to its end
     if old.since is not None and unfinished:
         since = min(since, old.since)
     # Where X-GM-MSGID told that all was copied before, nothing is recorded under the old number.
-    bare = bool(known_as) and all(one.uidvalidity != old.uidvalidity for one in known_as)
-    whence = (*(old.rescan_of if unfinished or bare else ()), old.uidvalidity)
+    whence = (*(old.rescan_of if unfinished or past.bare else ()), old.uidvalidity)
     numberings = tuple(one for one in whence if one != mailbox.uidvalidity)[-NUMBERINGS:]
     reach = since if old.last_uid else old.since  # where nothing had been passed, nothing is left out
     new = Watermark(mailbox.uidvalidity, 0, now, mailbox.uidnext, reach, rescan_of=numberings)
@@ -205,162 +222,6 @@ def search_since(watermark: Watermark) -> date | None:
         return (datetime.fromtimestamp(watermark.since, UTC) - timedelta(days=1)).date()
     except (OverflowError, ValueError, OSError):
         return date(1970, 1, 1)
-
-
-# ------------------------------------------------- the ambiguous APPEND (I8)
-
-
-@dataclass(frozen=True, slots=True)
-class Marks:
-    """What a copy can be recognised by. A destination may rewrite any one, so two must agree.
-
-    `received` is INTERNALDATE as an instant, in whole seconds; the copy's UID is `from_uid` or more.
-    """
-
-    message_id: str | None
-    received: float | None
-    digest: str
-    from_uid: int = 0
-
-    @property
-    def _seconds(self) -> tuple[int, ...]:
-        """INTERNALDATE agrees within a second."""
-        return () if self.received is None else tuple(int(self.received) + off for off in (0, -1, 1))
-
-    def triples(self) -> Iterator[_Key]:
-        """The keys under which a message that agrees in all three is found."""
-        if self.message_id is not None:
-            yield from ((self.message_id, second, self.digest) for second in self._seconds)
-
-    def pairs(self) -> Iterator[_Key]:
-        """The keys under which a message that agrees in two is found."""
-        if self.message_id is not None:
-            yield (self.message_id, None, self.digest)
-            yield from ((self.message_id, second, None) for second in self._seconds)
-        yield from ((None, second, self.digest) for second in self._seconds)
-
-    def sure(self) -> Iterator[_Key]:
-        """The keys under which hardly anything but the very copy is found: the same message that
-        came by another account has another INTERNALDATE."""
-        for second in self._seconds:
-            yield (self.message_id, second, None if self.message_id else self.digest)
-
-    def likely(self) -> Iterator[_Key]:
-        """The same, for a destination that may have rewritten INTERNALDATE."""
-        yield from self.sure()
-        if self.message_id is not None:
-            yield (self.message_id, None, self.digest)
-
-
-_Key = tuple[str | None, int | None, str | None]  # Message-ID, second, digest; None for what is left out
-
-
-def marks_of(record: Record) -> Marks:
-    return Marks(record.message_id, instant(record.internaldate), record.digest, record.dest_uidnext or 0)
-
-
-def seen_marks(seen: TailMessage) -> Marks:
-    return Marks(seen.message_id, seen.received_at, seen.digest)
-
-
-class TailIndex:
-    """Messages of a folder by their marks; each can be taken once."""
-
-    def __init__(self, tail: Iterable[TailMessage]) -> None:
-        self._groups: defaultdict[_Key, deque[int]] = defaultdict(deque)
-        self._used: set[int] = set()
-        for seen in sorted(tail, key=lambda seen: seen.uid):
-            second = int(seen.received_at)
-            keys: list[_Key] = [(None, second, seen.digest)]
-            if seen.message_id is not None:
-                mid = seen.message_id
-                keys += [(mid, second, seen.digest), (mid, None, seen.digest), (mid, second, None)]
-            for key in keys:
-                self._groups[key].append(seen.uid)
-
-    def __bool__(self) -> bool:
-        return bool(self._groups)
-
-    def knows(self, keys: Iterable[_Key]) -> bool:
-        """Whether there was a message under any of these keys, taken or not."""
-        return any(key in self._groups for key in keys)
-
-    def take(self, keys: Iterable[_Key], from_uid: int) -> int | None:
-        """The lowest UID from there on that is found under any of these keys and still free."""
-        uids = [uid for key in keys if (uid := self._lowest(key, from_uid)) is not None]
-        if not uids:
-            return None
-        self._used.add(min(uids))
-        return min(uids)
-
-    def _lowest(self, key: _Key, from_uid: int) -> int | None:
-        if key not in self._groups:
-            return None
-        group = self._groups[key]
-        while group and group[0] in self._used:
-            group.popleft()
-        return next((uid for uid in group if uid >= from_uid and uid not in self._used), None)
-
-
-def pair(claims: Sequence[Marks], tail: Iterable[TailMessage]) -> list[int | None]:
-    """For each claim the UID of its own tail message, or None: the best agreements first, each
-    tail message for one claim at the most, so that twenty identical messages are twenty."""
-    index = TailIndex(tail)
-    found = [index.take(marks.triples(), marks.from_uid) for marks in claims]
-    for n, marks in enumerate(claims):
-        if found[n] is None:
-            found[n] = index.take(marks.pairs(), marks.from_uid)
-    return found
-
-
-def match_tail(
-    pending: Sequence[Record], tail: Sequence[TailMessage], delivered: Iterable[Record]
-) -> list[int | None]:
-    """Which tail message is whose: for each PENDING record its copy's UID, or None.
-
-    Tail messages that belong to `delivered` records are theirs, by UID where the record has one,
-    else by the same marks.
-    """
-    owned = list(delivered)
-    taken = {record.dest_uid for record in owned if record.dest_uid is not None}
-    claims = [marks_of(record) for record in owned if record.dest_uid is None]
-    first_pending = len(claims)
-    claims += map(marks_of, pending)
-    return pair(claims, (seen for seen in tail if seen.uid not in taken))[first_pending:]
-
-
-# ------------------------------------------- after a change of UIDVALIDITY (I3)
-
-
-class Twins:
-    """The messages copied before UIDVALIDITY changed, counted, on servers without X-GM-MSGID.
-
-    Each of them can excuse one message of the new numbering from being copied again. Those that are
-    PENDING are among them: what they will be is for the caller to find out.
-    """
-
-    def __init__(self, before: Iterable[Record], after: Iterable[Record]) -> None:
-        self._left: dict[tuple[str | None, str, str], list[Record]] = {}
-        earlier = list(before)
-        spent = {record.same_as for record in (*earlier, *after) if record.same_as}
-        for record in earlier:
-            if record.status is not Status.FAILED and (record.uidvalidity, record.uid) not in spent:
-                self.put_back(record)
-
-    def put_back(self, record: Record) -> None:
-        """It may stand for another message, or for the same one when that comes again."""
-        self._left.setdefault(_twin_key(record, record.sha256), []).append(record)
-
-    def take(self, like: Record) -> Record | None:
-        """The record that stands for the same message as this one, and then for no other."""
-        known, rebuilt = _twin_key(like, like.sha256), _twin_key(like, "")
-        left = self._left.get(known) or self._left.get(rebuilt)
-        return left.pop(0) if left else None
-
-
-def _twin_key(record: Record, sha256: str) -> tuple[str | None, str, str]:
-    """A rebuilt record was made without the message's bytes: its header digest has to do."""
-    return (record.message_id, sha256, "" if sha256 else record.digest)
 
 
 # ------------------------------------------------- who writes to how many (I3)

@@ -25,6 +25,7 @@ from mailsyncd.model import (
     Member,
     Record,
     TailMessage,
+    Trace,
     Traffic,
     Wake,
     Watermark,
@@ -219,12 +220,14 @@ class StateStore(Protocol):
     async def fail(self, route: str, failure: Failure, claimed: Record | None) -> None:
         """Write the FAIL record; if `claimed`, its record becomes FAILED in the same stroke."""
 
-    async def records(self, route: str, uidvalidity: int, after: int = 0) -> list[Record]:
-        """All records of that UIDVALIDITY above UID `after`, by UID. Expired ones that are still
-        there count (I7)."""
+    async def records(
+        self, route: str, uidvalidity: int, after: int = 0, *, most: int | None = None
+    ) -> list[Record]:
+        """The records of that UIDVALIDITY above UID `after`, by UID: all, or the first so many.
+        Expired ones that are still there count (I7)."""
 
-    async def delivered(self, route: str, dest_uidvalidity: int | None, from_uid: int) -> list[Record]:
-        """DONE records whose copy has that UIDVALIDITY (None: whichever) and a UID at or above
+    async def delivered(self, route: str, dest_uidvalidity: int | None, from_uid: int) -> list[Trace]:
+        """Of DONE records those whose copy has that UIDVALIDITY (None: whichever) and a UID at or above
         `from_uid`, or an unknown UID: the messages that a tail match must leave to their owners."""
 
     async def pending(self, route: str) -> list[Record]:

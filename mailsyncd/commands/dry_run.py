@@ -20,7 +20,7 @@ from mailsyncd.config.values import Configuration, RouteSettings
 from mailsyncd.errors import MailsyncError, StateUnavailable
 from mailsyncd.model import Listing, Mailbox, Route, Status, Watermark
 from mailsyncd.observe.logs import configure
-from mailsyncd.policy import first_watermark, search_since, wanted, watermark_after_change
+from mailsyncd.policy import Past, first_watermark, search_since, wanted, watermark_after_change
 from mailsyncd.ports import SourceSession, StateStore
 
 
@@ -86,8 +86,10 @@ async def _watermark(
     if stored.uidvalidity == mailbox.uidvalidity:
         return stored
     window, memory = configuration.daemon.uidvalidity_window, configuration.state.record_ttl
-    before = await store.records(route.key, stored.uidvalidity)
-    return watermark_after_change(stored, mailbox, now, before, window=window, memory=memory)
+    past = Past(stored)
+    for record in await store.records(route.key, stored.uidvalidity):
+        past.take(record)
+    return watermark_after_change(past, mailbox, now, window=window, memory=memory)
 
 
 async def _list(

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from mailsyncd.flow.failures import OpenFailures
-from mailsyncd.model import Failure, Lane, Listing, Record, Status, Via, Watermark
-from mailsyncd.policy import Twins
+from mailsyncd.matching import Twins
+from mailsyncd.model import Failure, Lane, Listing, Status, Via, Watermark
 
 
 @dataclass(slots=True)
@@ -59,13 +59,13 @@ class Progress:
     def load(
         cls,
         watermark: Watermark,
-        records: Iterable[Record],
+        recorded: Mapping[int, Status],
         failures: Sequence[Failure],
     ) -> Progress:
-        """From what the state store has. A message that failed before it was claimed has no record,
-        but is settled as well."""
+        """From what the state store has, `recorded` by UID. A message that failed before it was claimed
+        has no record, but is settled as well."""
         known = {one.uid: Status.FAILED for one in failures if one.uidvalidity == watermark.uidvalidity}
-        known |= {record.uid: record.status for record in records}
+        known |= recorded
         known = {uid: status for uid, status in known.items() if uid > watermark.last_uid}
         progress = cls(watermark, watermark.last_uid, _known=known)
         progress.failures.take(failures, watermark.uidvalidity)

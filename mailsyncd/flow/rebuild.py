@@ -14,6 +14,7 @@ from mailsyncd.errors import LeaseLost, MailsyncError, StateUnavailable, Transie
 from mailsyncd.flow.routes import RoutePlan
 from mailsyncd.flow.tasks import all_of
 from mailsyncd.flow.vouch import unexplained, witnesses
+from mailsyncd.matching import TailIndex, pair, seen_marks
 from mailsyncd.model import (
     Claimant,
     Listing,
@@ -25,7 +26,7 @@ from mailsyncd.model import (
     TailMessage,
     Watermark,
 )
-from mailsyncd.policy import TailIndex, first_watermark, pair, seen_marks, too_old, watermark_after_change
+from mailsyncd.policy import Past, first_watermark, too_old, watermark_after_change
 from mailsyncd.ports import Clock, SinkSession, StateStore
 
 PAGE = 500  # messages of the source asked for by one request
@@ -147,8 +148,7 @@ class Rebuild:
             return []
         marks = [mark for route in routes if (mark := await self.store.watermark(route.key)) is not None]
         known = await witnesses(self.store, routes, folder.mailbox.uidvalidity, folder.tail, marks)
-        done = [record for record in known if record.status is Status.DONE]
-        strangers = unexplained(done, folder.tail, folder.mailbox.uidvalidity)
+        strangers = unexplained(known, folder.tail, folder.mailbox.uidvalidity)
         claims = [(one, seen) for one in surveys for seen in one.marks if seen.uid not in one.settled]
         found = pair([seen_marks(seen) for _, seen in claims], strangers)
         for (survey, seen), uid in zip(claims, found, strict=True):
@@ -265,4 +265,4 @@ class Rebuild:
         if stored.uidvalidity == box.uidvalidity:
             return stored
         window, memory = settings.uidvalidity_window, settings.record_ttl
-        return watermark_after_change(stored, box, now, window=window, memory=memory)
+        return watermark_after_change(Past(stored), box, now, window=window, memory=memory)

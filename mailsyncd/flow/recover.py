@@ -11,7 +11,7 @@ tail belongs to a finished record, to a doubt, or to a stranger.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from uuid import uuid4
 
@@ -19,6 +19,7 @@ import structlog
 
 from mailsyncd.errors import MessageRejected, RouteBlocked
 from mailsyncd.flow.gate import Gate
+from mailsyncd.matching import match_tail
 from mailsyncd.model import (
     Appended,
     Claimant,
@@ -28,11 +29,10 @@ from mailsyncd.model import (
     MessageRef,
     Record,
     Route,
-    Status,
     TailMessage,
+    Trace,
     Via,
 )
-from mailsyncd.policy import match_tail
 from mailsyncd.ports import Clock, SinkSession, StateStore
 from mailsyncd.steps import Step, reached
 
@@ -227,7 +227,7 @@ class Recovery:
 
     async def _owned(
         self, folder: str, mailbox: Mailbox, records: Sequence[Record], tail: Sequence[TailMessage]
-    ) -> list[Record]:
+    ) -> Iterable[Trace]:
         """The finished records that tail messages may belong to: of every route into the folder.
         Asked for only when some tail message looks like one of ours."""
         if not any(found is not None for found in match_tail(records, tail, ())):
@@ -237,18 +237,13 @@ class Recovery:
         # are in the tail under new numbers, from however many numberings ago.
         renumbered = any(one.dest_uidvalidity != mailbox.uidvalidity for one in records)
         place = (None, 0) if renumbered else (mailbox.uidvalidity, first)
-        owned: list[Record] = []
+        owned: list[Trace] = []
         for route in self._routes:
             if route.folder == folder:
                 owned += await self._delivered(route.key, *place)
-        owned = [_owner_as_of(one, mailbox) for one in owned]
-        done = [record for record in owned if record.status is Status.DONE]
-        if mailbox.uidnext and any((record.dest_uid or 0) >= mailbox.uidnext for record in done):
-            # Made anew under the same UIDVALIDITY: UIDs of before mean other messages now.
-            return [replace(record, dest_uid=None) for record in done]
-        return done
+        return _owners_as_of(owned, mailbox)
 
-    async def _delivered(self, route: str, uidvalidity: int | None, first: int) -> list[Record]:
+    async def _delivered(self, route: str, uidvalidity: int | None, first: int) -> list[Trace]:
         return await self._gate.call(lambda: self._store.delivered(route, uidvalidity, first))
 
 
@@ -257,11 +252,16 @@ def _tail_start(doubts: Sequence[Doubt], mailbox: Mailbox) -> int:
     return min(_as_of(one.record, mailbox).dest_uidnext or 1 for one in doubts)
 
 
-def _owner_as_of(record: Record, mailbox: Mailbox) -> Record:
-    """The numbers of a copy mean nothing under another UIDVALIDITY."""
-    if record.dest_uidvalidity == mailbox.uidvalidity:
-        return record
-    return replace(record, dest_uid=None, dest_uidnext=None)
+def _owners_as_of(owned: Sequence[Trace], mailbox: Mailbox) -> Iterator[Trace]:
+    """The numbers of a copy mean nothing under another UIDVALIDITY, nor does its UID in a folder that was
+    made anew under the same one."""
+    here = [one.dest_uid or 0 for one in owned if one.dest_uidvalidity == mailbox.uidvalidity]
+    anew = 0 < mailbox.uidnext <= max(here, default=0)
+    for one in owned:
+        if one.dest_uidvalidity != mailbox.uidvalidity:
+            yield replace(one, dest_uid=None, dest_uidnext=None)
+        else:
+            yield replace(one, dest_uid=None) if anew else one
 
 
 def _as_of(record: Record, mailbox: Mailbox) -> Record:

@@ -1,19 +1,22 @@
 """After the source's UIDVALIDITY changed: which record of an earlier numbering stands for a message.
 
 Where there is X-GM-MSGID the claim itself tells. Elsewhere the records of before are counted out
-(policy.Twins), once nothing claimed under an earlier numbering is in flight, so that none is missed;
+(matching.Twins), once nothing claimed under an earlier numbering is in flight, so that none is missed;
 and one that is still PENDING is waited for, since it is the message's copy if it comes to be one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import asyncio
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
+from mailsyncd.flow.pages import all_records
 from mailsyncd.flow.progress import Progress
 from mailsyncd.flow.watch import Belt, Watch
+from mailsyncd.matching import Twin, Twins
 from mailsyncd.model import MessageRef, Record, Status
-from mailsyncd.policy import Twins, instant
+from mailsyncd.policy import instant
 
 Key = tuple[str, int, int]  # MessageRef.key
 
@@ -32,6 +35,7 @@ class Renumbered:
         self._watches = watches
         self._in_flight = in_flight
         self._record_ttl = record_ttl
+        self._counting = asyncio.Lock()
 
     def outdated(self, ref: MessageRef) -> bool:
         """Whether its UID means nothing any more."""
@@ -70,7 +74,7 @@ class Renumbered:
                 raise
         return False
 
-    async def _finish_as(self, ref: MessageRef, record: Record, twin: Record) -> bool:
+    async def _finish_as(self, ref: MessageRef, record: Record, twin: Twin) -> bool:
         """False if the twin came to nothing."""
         if twin.status is Status.PENDING:
             status = await self._status(ref.route.key, twin)
@@ -90,21 +94,25 @@ class Renumbered:
         return True
 
     async def _twins(self, ref: MessageRef, progress: Progress) -> Twins:
-        route = ref.route.key
-        if progress.twins is None:
-            if any(key[0] == route and key[1] != ref.uidvalidity for key in self._in_flight):
-                raise Undecided
-            after = await self._records(route, ref.uidvalidity)
-            before = [one for old in progress.stored.rescan_of for one in await self._records(route, old)]
-            if progress.twins is None:  # another message's turn may have been quicker
-                progress.twins = Twins(before, after)
-        return progress.twins
+        async with self._counting:  # once for all the messages that are under way
+            if progress.twins is None:
+                route = ref.route.key
+                if any(key[0] == route and key[1] != ref.uidvalidity for key in self._in_flight):
+                    raise Undecided
+                progress.twins = await self._count(route, ref.uidvalidity, progress.stored.rescan_of)
+            return progress.twins
 
-    async def _records(self, route: str, uidvalidity: int) -> list[Record]:
-        return await self._belt.gate.call(lambda: self._belt.store.records(route, uidvalidity))
+    async def _count(self, route: str, present: int, earlier: Iterable[int]) -> Twins:
+        twins, store, gate = Twins(), self._belt.store, self._belt.gate
+        async for record in all_records(store, gate, route, present):
+            twins.later(record)
+        for uidvalidity in earlier:
+            async for record in all_records(store, gate, route, uidvalidity):
+                twins.earlier(record)
+        return twins
 
-    async def _status(self, route: str, record: Record) -> Status | None:
+    async def _status(self, route: str, twin: Twin) -> Status | None:
         """As the state store has it now."""
         store, gate = self._belt.store, self._belt.gate
-        found = await gate.call(lambda: store.records(route, record.uidvalidity, record.uid - 1))
-        return next((one.status for one in found if one.uid == record.uid), None)
+        found = await gate.call(lambda: store.records(route, twin.uidvalidity, twin.uid - 1, most=1))
+        return next((one.status for one in found if one.uid == twin.uid), None)

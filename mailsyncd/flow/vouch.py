@@ -18,8 +18,9 @@ from mailsyncd.errors import RouteBlocked, StateForgot
 from mailsyncd.flow.gate import Gate
 from mailsyncd.flow.progress import Progress
 from mailsyncd.flow.tasks import all_of
-from mailsyncd.model import Mailbox, Record, Route, Status, TailMessage, Watermark
-from mailsyncd.policy import Marks, TailIndex, marks_of, pair, seen_marks, too_old
+from mailsyncd.matching import Marks, TailIndex, concerned, marks_of, pair, seen_marks, trace_of
+from mailsyncd.model import Mailbox, Record, Route, TailMessage, Trace, Watermark
+from mailsyncd.policy import too_old
 from mailsyncd.ports import SinkSession, SourceSession, StateStore
 
 AT_ONCE = 50  # folders that are asked for in one flight
@@ -92,10 +93,15 @@ class Vouch:
             return []  # it has just gone
         if not tail:
             return []
-        records = await self._gate.call(
+        # First what is PENDING: whatever is finished meanwhile is seen twice, rather than never.
+        found = [trace_of(one) for route in routes for one in await self._pending(route)]
+        found += await self._gate.call(
             lambda: witnesses(self._store, routes, mailbox.uidvalidity, tail, marks)
         )
-        return unexplained(records, tail, mailbox.uidvalidity)
+        return unexplained(found, tail, mailbox.uidvalidity)
+
+    async def _pending(self, route: Route) -> list[Record]:
+        return await self._gate.call(lambda: self._store.pending(route.key))
 
     async def _watermark(self, route: Route) -> Watermark | None:
         return await self._gate.call(lambda: self._store.watermark(route.key))
@@ -109,7 +115,7 @@ class Vouch:
         only if its INTERNALDATE agrees too.
         """
         uidvalidity = session.mailbox.uidvalidity
-        if await self._gate.call(lambda: self._store.records(route.key, uidvalidity)):
+        if await self._gate.call(lambda: self._store.records(route.key, uidvalidity, most=1)):
             raise StateForgot(f"the state store has records of {route.name} and no watermark")
         strangers = await self._strangers_of(route)
         if strangers:
@@ -149,32 +155,29 @@ async def witnesses(
     uidvalidity: int,
     tail: Sequence[TailMessage],
     marks: Iterable[Watermark],
-) -> list[Record]:
-    """The records of these routes that may account for the tail, those from before the folder was
+) -> list[Trace]:
+    """The DONE records of these routes that may account for the tail, those from before the folder was
     renumbered included. `marks` are the routes' watermarks."""
     # Noted under another number, or never: what was copied since the last note may have a third. And a
     # server that does not say where a copy is (no UIDPLUS) may have renumbered the folder just before.
     renumbered = any(mark.dest_uidvalidity != uidvalidity for mark in marks)
     first = 0 if renumbered else tail[0].uid
-    found: list[Record] = []
+    found: list[Trace] = []
     for route in routes:
-        found += await store.pending(route.key)
-        found += await store.delivered(route.key, None, first)
+        found += concerned(await store.delivered(route.key, None, first), tail)
     return found
 
 
-def unexplained(
-    records: Iterable[Record], tail: Sequence[TailMessage], uidvalidity: int
-) -> list[TailMessage]:
+def unexplained(traces: Iterable[Trace], tail: Sequence[TailMessage], uidvalidity: int) -> list[TailMessage]:
     """The messages of the tail that no record accounts for: by its UID, or else by its marks."""
     owned: set[int] = set()
     claims: list[Marks] = []
-    for record in records:
-        same = record.dest_uidvalidity == uidvalidity
-        if same and record.dest_uid is not None and record.status is Status.DONE:
-            owned.add(record.dest_uid)
+    for one in traces:
+        same = one.dest_uidvalidity == uidvalidity
+        if same and one.dest_uid is not None:
+            owned.add(one.dest_uid)
         else:
-            claims.append(marks_of(record) if same else replace(marks_of(record), from_uid=0))
+            claims.append(marks_of(one) if same else replace(marks_of(one), from_uid=0))
     left = [seen for seen in tail if seen.uid not in owned]
     found = set(pair(claims, left))
     return [seen for seen in left if seen.uid not in found]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
-from functools import partial
 from random import Random
 from typing import Any
 from uuid import uuid4
@@ -29,6 +28,7 @@ from mailsyncd.flow.allowance import Allowance
 from mailsyncd.flow.failures import Retries
 from mailsyncd.flow.gate import Gate
 from mailsyncd.flow.oddities import WITNESSES, Oddities
+from mailsyncd.flow.pages import all_records
 from mailsyncd.flow.preflight import Preflight
 from mailsyncd.flow.progress import Progress, Tally
 from mailsyncd.flow.pull import Puller
@@ -39,8 +39,8 @@ from mailsyncd.flow.reconnect import RARE, Reconnects
 from mailsyncd.flow.sweep import SweepTimer
 from mailsyncd.flow.tasks import first_of, until
 from mailsyncd.flow.vouch import Vouch
-from mailsyncd.model import Lane, Mailbox, Record, Route, Via, Wake, Watermark
-from mailsyncd.policy import backoff, first_watermark, watermark_after_change
+from mailsyncd.model import Lane, Mailbox, Route, Via, Wake, Watermark
+from mailsyncd.policy import Past, backoff, first_watermark, watermark_after_change
 from mailsyncd.ports import Clock, Source, SourceSession, StateStore
 from mailsyncd.status import RouteState, RouteStatus
 
@@ -275,10 +275,11 @@ class Watch:
         self._settled.clear()
         watermark = await self._watermark(session, mailbox)
         store, gate, key = self._belt.store, self._belt.gate, self.route.key
-        records = await gate.call(lambda: store.records(key, mailbox.uidvalidity, watermark.last_uid))
+        records = all_records(store, gate, key, mailbox.uidvalidity, watermark.last_uid)
+        recorded = {record.uid: record.status async for record in records}
         failures = await gate.call(lambda: store.failures(key))
         self._belt.queue.drop_unclaimed(key)
-        self.progress = Progress.load(watermark, records, failures)
+        self.progress = Progress.load(watermark, recorded, failures)
         for uidvalidity, uid in self._settled:  # since the records were read
             self.settle(uidvalidity, uid)
         return self.progress
@@ -304,21 +305,19 @@ class Watch:
             new = first_watermark(self.route, mailbox, now)
         else:
             window, memory = self._settings.uidvalidity_window, self._settings.record_ttl
-            before = await self._records(*stored.rescan_of, stored.uidvalidity)
-            new = watermark_after_change(
-                stored, mailbox, now, before, window=window, memory=memory, unread=await self._unread(stored)
-            )
+            past, unread = await self._past(stored), await self._unread(stored)
+            new = watermark_after_change(past, mailbox, now, window=window, memory=memory, unread=unread)
             log.warning("route.uidvalidity_changed", before=stored.uidvalidity, now=mailbox.uidvalidity)
         if not await gate.call(lambda: store.advance(key, new, expected=stored)):
             raise LeaseLost(f"another daemon moved the watermark of {self.route.name}")
         return new
 
-    async def _records(self, *numberings: int) -> list[Record]:
-        store, key = self._belt.store, self.route.key
-        found: list[Record] = []
-        for uidvalidity in numberings:
-            found += await self._belt.gate.call(partial(store.records, key, uidvalidity))
-        return found
+    async def _past(self, stored: Watermark) -> Past:
+        past = Past(stored)
+        for uidvalidity in (*stored.rescan_of, stored.uidvalidity):
+            async for record in all_records(self._belt.store, self._belt.gate, self.route.key, uidvalidity):
+                past.take(record)
+        return past
 
     async def _unread(self, stored: Watermark) -> bool:
         """Whether something of a window that was searched again could not be read, or was not."""
@@ -339,7 +338,9 @@ class Watch:
         if (stored := self._unsure) is None:
             return
         store, key, after = self._belt.store, self.route.key, max(0, stored.last_uid - WITNESSES)
-        records = await self._belt.gate.call(lambda: store.records(key, stored.uidvalidity, after))
+        records = await self._belt.gate.call(
+            lambda: store.records(key, stored.uidvalidity, after, most=WITNESSES)
+        )
         known = [record for record in records if record.uid <= stored.last_uid]
         there = await session.describe([record.uid for record in known]) if known else []
         self._oddities.compare(known, there)

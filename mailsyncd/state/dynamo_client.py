@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -169,22 +169,30 @@ class DynamoClient:
         answer = await self.ask("get_item", TableName=self.table, Key=key, ConsistentRead=True)
         return plain(answer["Item"]) if "Item" in answer else None
 
-    async def query(self, pk: str, start: str, end: str, *, only: Condition | None = None) -> list[Item]:
-        """Items with start <= SK <= end that are as `only` says, in order, to the last page (D12)."""
+    async def query(self, pk: str, start: str, end: str) -> list[Item]:
+        """Items with start <= SK <= end, in order, to the last page (D12)."""
+        return [item async for page in self.pages(pk, start, end) for item in page]
+
+    async def pages(
+        self, pk: str, start: str, end: str, *, only: Condition | None = None, most: int | None = None
+    ) -> AsyncIterator[list[Item]]:
+        """The same a page at a time; those that are as `only` says, of the first so many."""
         arguments = only.arguments("FilterExpression") if only else {"ExpressionAttributeValues": {}}
         arguments["ExpressionAttributeValues"] |= attributes({":pk": pk, ":start": start, ":end": end})
-        found: list[Item] = []
-        while True:
+        while most is None or most > 0:
+            limit: dict[str, Any] = {} if most is None else {"Limit": most}
             answer = await self.ask(
                 "query",
                 TableName=self.table,
                 ConsistentRead=True,
                 KeyConditionExpression="PK = :pk AND SK BETWEEN :start AND :end",
                 **arguments,
+                **limit,
             )
-            found += [plain(item) for item in answer.get("Items", ())]
+            yield [plain(item) for item in answer.get("Items", ())]
             if not answer.get("LastEvaluatedKey"):
-                return found
+                return
+            most = None if most is None else most - int(answer["ScannedCount"])
             arguments["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
     async def put(self, write: Write) -> Item | None:

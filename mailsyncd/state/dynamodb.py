@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from mailsyncd.errors import StateUnavailable
-from mailsyncd.model import Counts, Event, Failure, Lease, Member, Record, Status, Traffic, Watermark
+from mailsyncd.model import Counts, Event, Failure, Lease, Member, Record, Status, Trace, Traffic, Watermark
 from mailsyncd.ports import Clock, Refused
 from mailsyncd.state import dynamo_table, items, rules
 from mailsyncd.state.dynamo_client import ABSENT, Condition, DynamoClient, Write, absent_or, equal
@@ -153,14 +153,20 @@ class DynamoStore:
             # Another daemon has adopted the record: it will see to it. The failure is told anyhow.
         await self._client.put(told)
 
-    async def records(self, route: str, uidvalidity: int, after: int = 0) -> list[Record]:
+    async def records(
+        self, route: str, uidvalidity: int, after: int = 0, *, most: int | None = None
+    ) -> list[Record]:
         start, end = items.uid_key(uidvalidity, after + 1), items.uid_prefix(uidvalidity) + "~"
-        return [items.record_of(item) for item in await self._client.query(route, start, end)]
+        pages = self._client.pages(route, start, end, most=most)
+        return [items.record_of(item) async for page in pages for item in page]
 
-    async def delivered(self, route: str, dest_uidvalidity: int | None, from_uid: int) -> list[Record]:
+    async def delivered(self, route: str, dest_uidvalidity: int | None, from_uid: int) -> list[Trace]:
         place = {} if dest_uidvalidity is None else {"dest_uidvalidity": dest_uidvalidity}
-        there = equal(status=Status.DONE.value, **place)
-        return rules.delivered(await self._all(route, there), dest_uidvalidity, from_uid)
+        done = equal(status=Status.DONE.value, **place)
+        found: list[Trace] = []
+        async for page in self._client.pages(route, "UID#", "UID#~", only=done):
+            found += rules.delivered(page, dest_uidvalidity, from_uid)
+        return found
 
     async def pending(self, route: str) -> list[Record]:
         return await self._all(route, equal(status=Status.PENDING.value))
@@ -174,8 +180,8 @@ class DynamoStore:
         return rules.counts(states, await self.failures(route))
 
     async def _all(self, route: str, only: Condition | None = None) -> list[Record]:
-        found = await self._client.query(route, "UID#", "UID#~", only=only)
-        return [items.record_of(item) for item in found]
+        pages = self._client.pages(route, "UID#", "UID#~", only=only)
+        return [items.record_of(item) async for page in pages for item in page]
 
     # ------------------------------------------------------------------- leases
 

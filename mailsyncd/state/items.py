@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from mailsyncd.errors import FailureKind
-from mailsyncd.model import Claimant, Failure, Lease, Member, Record, Status, Traffic, Watermark
+from mailsyncd.model import Claimant, Failure, Lease, Member, Record, Status, Trace, Traffic, Watermark
+from mailsyncd.policy import instant
 
 Item = dict[str, Any]
 
@@ -97,6 +98,18 @@ def record_of(item: Mapping[str, Any]) -> Record:
         expires_at=_integer(item.get("ttl")),
         same_as=(int(same[0]), int(same[2])) if same else None,
         repairs=tuple(filter(None, str(item.get("repairs", "")).split(","))),
+    )
+
+
+def trace_of(item: Mapping[str, Any]) -> Trace:
+    """Of a record's item, in a third of the memory that the record would take."""
+    return Trace(
+        item.get("message_id_header"),
+        instant(str(item["internaldate"])),
+        str(item["digest"]),
+        _integer(item.get("dest_uidvalidity")),
+        _integer(item.get("dest_uid")),
+        _integer(item.get("dest_uidnext")),
     )
 
 

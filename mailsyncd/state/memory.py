@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from mailsyncd.errors import StateUnavailable
-from mailsyncd.model import Counts, Event, Failure, Lease, Member, Record, Status, Traffic, Watermark
+from mailsyncd.model import Counts, Event, Failure, Lease, Member, Record, Status, Trace, Traffic, Watermark
 from mailsyncd.ports import Refused
 from mailsyncd.state import rules
 from mailsyncd.state.items import Item
@@ -66,11 +66,13 @@ class MemoryStore:
     async def fail(self, route: str, failure: Failure, claimed: Record | None) -> None:
         rules.fail(self.table, route, failure, claimed)
 
-    async def records(self, route: str, uidvalidity: int, after: int = 0) -> list[Record]:
-        return rules.records(self.table, route, uidvalidity, after)
+    async def records(
+        self, route: str, uidvalidity: int, after: int = 0, *, most: int | None = None
+    ) -> list[Record]:
+        return rules.records(self.table, route, uidvalidity, after, most)
 
-    async def delivered(self, route: str, dest_uidvalidity: int | None, from_uid: int) -> list[Record]:
-        return rules.delivered(rules.all_records(self.table, route), dest_uidvalidity, from_uid)
+    async def delivered(self, route: str, dest_uidvalidity: int | None, from_uid: int) -> list[Trace]:
+        return rules.delivered(rules.record_items(self.table, route), dest_uidvalidity, from_uid)
 
     async def pending(self, route: str) -> list[Record]:
         return [one for one in rules.all_records(self.table, route) if one.status is Status.PENDING]

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from itertools import islice
 from typing import Protocol
 
-from mailsyncd.model import Counts, Failure, Lease, Member, Record, Status, Traffic, Watermark
+from mailsyncd.model import Counts, Failure, Lease, Member, Record, Status, Trace, Traffic, Watermark
 from mailsyncd.ports import Refused
 from mailsyncd.state import items
 from mailsyncd.state.items import Item
@@ -115,23 +116,28 @@ def fail(table: Table, route: str, failure: Failure, claimed: Record | None) -> 
             table.put(route, key, items.record_item(replace(claimed, status=Status.FAILED)))
 
 
-def records(table: Table, route: str, uidvalidity: int, after: int) -> list[Record]:
+def records(table: Table, route: str, uidvalidity: int, after: int, most: int | None) -> list[Record]:
     start, prefix = items.uid_key(uidvalidity, after + 1), items.uid_prefix(uidvalidity)
-    return [items.record_of(item) for item in table.query(route, start, prefix + "~")]
+    found = table.query(route, start, prefix + "~")
+    return [items.record_of(item) for item in islice(found, most)]
+
+
+def record_items(table: Table, route: str) -> Iterable[Item]:
+    return table.query(route, "UID#", "UID#~")
 
 
 def all_records(table: Table, route: str) -> list[Record]:
-    return [items.record_of(item) for item in table.query(route, "UID#", "UID#~")]
+    return [items.record_of(item) for item in record_items(table, route)]
 
 
-def delivered(found: Iterable[Record], dest_uidvalidity: int | None, from_uid: int) -> list[Record]:
+def delivered(found: Iterable[Item], dest_uidvalidity: int | None, from_uid: int) -> list[Trace]:
+    """Of the items of records."""
+    done = (item for item in found if item["status"] == Status.DONE.value and not item.get("same_as"))
     return [
-        record
-        for record in found
-        if record.status is Status.DONE
-        and record.same_as is None
-        and dest_uidvalidity in (None, record.dest_uidvalidity)
-        and (record.dest_uid is None or record.dest_uid >= from_uid)
+        trace
+        for trace in map(items.trace_of, done)
+        if dest_uidvalidity in (None, trace.dest_uidvalidity)
+        and (trace.dest_uid is None or trace.dest_uid >= from_uid)
     ]
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mailsyncd.errors import StateUnavailable
-from mailsyncd.model import Counts, Event, Failure, Lease, Member, Record, Status, Traffic, Watermark
+from mailsyncd.model import Counts, Event, Failure, Lease, Member, Record, Status, Trace, Traffic, Watermark
 from mailsyncd.ports import Clock, Refused
 from mailsyncd.state import items, rules, sqlite_file
 from mailsyncd.state.items import Item
@@ -200,15 +200,17 @@ class SqliteStore:
     async def fail(self, route: str, failure: Failure, claimed: Record | None) -> None:
         await self._do(lambda table: rules.fail(table, route, failure, claimed))
 
-    async def records(self, route: str, uidvalidity: int, after: int = 0) -> list[Record]:
-        return await self._do(lambda table: rules.records(table, route, uidvalidity, after))
+    async def records(
+        self, route: str, uidvalidity: int, after: int = 0, *, most: int | None = None
+    ) -> list[Record]:
+        return await self._do(lambda table: rules.records(table, route, uidvalidity, after, most))
 
-    async def delivered(self, route: str, dest_uidvalidity: int | None, from_uid: int) -> list[Record]:
-        def work(table: _SqliteTable) -> list[Record]:
+    async def delivered(self, route: str, dest_uidvalidity: int | None, from_uid: int) -> list[Trace]:
+        def work(table: _SqliteTable) -> list[Trace]:
             found = chain(
                 table.select(DELIVERED, (route, from_uid)), table.select(DELIVERED_SOMEWHERE, (route,))
             )
-            return rules.delivered(map(items.record_of, found), dest_uidvalidity, from_uid)
+            return rules.delivered(found, dest_uidvalidity, from_uid)
 
         return await self._do(work)
 

@@ -130,10 +130,10 @@ MUTANTS = (
     ),
     Mutant(
         "one copy stands for one record",
-        "mailsyncd/policy.py",
+        "mailsyncd/matching.py",
         "self._used.add(min(uids))",
         "pass",
-        ("tests/unit/test_policy.py",),
+        ("tests/unit/test_matching.py",),
     ),
     Mutant(
         "no queueing twice",
@@ -200,9 +200,9 @@ MUTANTS = (
     ),
     Mutant(
         "any history: twins are counted one by one",
-        "mailsyncd/policy.py",
-        "self._left.setdefault(_twin_key(record, record.sha256), []).append(record)",
-        "self._left.setdefault(_twin_key(record, record.sha256), [record])",
+        "mailsyncd/matching.py",
+        "self._left.setdefault(twin.like, []).append(twin)",
+        "self._left.setdefault(twin.like, [twin])",
         HISTORY,
     ),
     Mutant(

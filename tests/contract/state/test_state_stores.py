@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from mailsyncd.errors import FailureKind, StateUnavailable
+from mailsyncd.matching import trace_of
 from mailsyncd.model import Claimant, Failure, Lease, Member, Record, Status, Traffic, Watermark
 from mailsyncd.ports import Refused, StateStore
 from mailsyncd.state import items
@@ -262,6 +263,8 @@ async def test_records_come_by_uid_above_one_and_under_one_uidvalidity(store: St
     await store.claim(ROUTE, record(1, uidvalidity=8))
     assert [one.uid for one in await store.records(ROUTE, 7)] == [2, 9, 10, 4_294_967_295]
     assert [one.uid for one in await store.records(ROUTE, 7, 9)] == [10, 4_294_967_295]
+    assert [one.uid for one in await store.records(ROUTE, 7, 2, most=2)] == [9, 10]
+    assert [one.uid for one in await store.records(ROUTE, 7, 9, most=5)] == [10, 4_294_967_295]
     assert [one.uid for one in await store.records(ROUTE, 8)] == [1]
 
 
@@ -288,8 +291,17 @@ async def test_delivered_records_are_found_by_their_copies(store: StateStore) ->
         await store.finish(ROUTE, done(one, dest_uid))
     await store.claim(ROUTE, record(6))
     await store.finish(ROUTE, replace(done(record(7), None), same_as=(6, 1)))  # has no copy of its own
-    assert [one.uid for one in sorted(await store.delivered(ROUTE, 3, 100), key=lambda r: r.uid)] == [2, 3, 5]
-    assert sorted(one.uid for one in await store.delivered(ROUTE, None, 100)) == [2, 3, 4, 5]
+    assert {one.dest_uid for one in await store.delivered(ROUTE, 3, 100)} == {100, None, 150}
+    found = await store.delivered(ROUTE, None, 100)
+    assert {(one.dest_uidvalidity, one.dest_uid) for one in found} == {
+        (3, 100),
+        (3, None),
+        (4, 101),
+        (3, 150),
+    }
+    assert len(found) == 4
+    (trace,) = (one for one in found if one.dest_uid == 150)
+    assert trace == trace_of(done(record(5), 150))
 
 
 async def test_a_failure_is_written_with_its_record_or_alone(store: StateStore) -> None:

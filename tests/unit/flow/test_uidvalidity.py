@@ -11,7 +11,7 @@ from harness import Bench, a_route, bench_of
 
 from mailsyncd.errors import Transient
 from mailsyncd.model import Mailbox, Start, StartKind, Watermark
-from mailsyncd.policy import instant, watermark_after_change
+from mailsyncd.policy import Past, instant, watermark_after_change
 
 ROUTE = a_route()
 
@@ -189,11 +189,13 @@ async def test_a_wall_clock_that_is_wrong_changes_nothing(jump: float, ahead: bo
 
 def test_a_window_that_was_not_searched_to_its_end_is_not_made_smaller() -> None:
     old = Watermark(7, 10, 1e9, backlog_until=100, since=5e8)
-    again = watermark_after_change(old, Mailbox(8, 200, 150), 1e9 + 60, window=86_400, memory=90 * 86_400)
+    again = watermark_after_change(
+        Past(old), Mailbox(8, 200, 150), 1e9 + 60, window=86_400, memory=90 * 86_400
+    )
     assert again.since == 5e8
     done = replace(old, last_uid=99)
     assert watermark_after_change(
-        done, Mailbox(8, 200, 150), 1e9 + 60, window=86_400, memory=90 * 86_400
+        Past(done), Mailbox(8, 200, 150), 1e9 + 60, window=86_400, memory=90 * 86_400
     ).since == pytest.approx(1e9 - 86_400)
 
 
@@ -201,7 +203,7 @@ def test_a_watermark_that_had_passed_nothing_leaves_nothing_out() -> None:
     """However long ago that was, or whatever day the clock shows."""
     for now in (1e9 + 60, 1e9 + 400 * 86_400):
         again = watermark_after_change(
-            Watermark(7, 0, 1e9), Mailbox(8, 4, 3), now, window=86_400, memory=90 * 86_400
+            Past(Watermark(7, 0, 1e9)), Mailbox(8, 4, 3), now, window=86_400, memory=90 * 86_400
         )
         assert again.since is None
 
@@ -209,14 +211,14 @@ def test_a_watermark_that_had_passed_nothing_leaves_nothing_out() -> None:
 def test_what_came_after_the_watermark_was_true_is_looked_at_however_long_ago_that_was() -> None:
     old = Watermark(7, 10, 1e9)
     again = watermark_after_change(
-        old, Mailbox(8, 200, 150), 1e9 + 60 * 86_400, window=86_400, memory=90 * 86_400
+        Past(old), Mailbox(8, 200, 150), 1e9 + 60 * 86_400, window=86_400, memory=90 * 86_400
     )
     assert again.since == 1e9
 
 
 def test_numberings_are_remembered_until_a_window_was_searched_to_its_end() -> None:
     def changed(old: Watermark, to: int) -> Watermark:
-        return watermark_after_change(old, Mailbox(to, 100, 50), 1e9, window=86_400, memory=90 * 86_400)
+        return watermark_after_change(Past(old), Mailbox(to, 100, 50), 1e9, window=86_400, memory=90 * 86_400)
 
     mark = changed(changed(Watermark(7, 10, 1e9), 8), 9)
     assert mark.rescan_of == (7, 8)
