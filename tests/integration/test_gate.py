@@ -59,7 +59,8 @@ class Warden:
             with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - loopback
                 return answer.status, answer.read()
         except urllib.error.HTTPError as refused:
-            return refused.code, refused.read()
+            with refused:
+                return refused.code, refused.read()
 
 
 @contextmanager
