@@ -7,6 +7,7 @@ adapter (I10) and raises only errors of mailsyncd.errors.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -173,8 +174,9 @@ class SinkSession(Protocol):
 class Sink(Protocol):
     """A destination mailbox that can be connected to."""
 
-    def session(self) -> AbstractAsyncContextManager[SinkSession]:
-        """Connect and sign in. Raises Transient, Throttled, RouteBlocked."""
+    def session(self, wanted: asyncio.Event | None = None) -> AbstractAsyncContextManager[SinkSession]:
+        """Connect and sign in, the latter not before it is `wanted`. Raises Transient, Throttled,
+        RouteBlocked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -234,8 +234,8 @@ class FakeOutlook:
         return [copy.body for copy in self.folders.get(folder, [])]
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[FakeSinkSession]:
-        await asyncio.sleep(0)
+    async def session(self, wanted: asyncio.Event | None = None) -> AsyncIterator[FakeSinkSession]:
+        await (wanted.wait() if wanted else asyncio.sleep(0))
         if self.fail_connect:
             raise self.fail_connect.pop(0)
         self.sessions += 1

@@ -200,8 +200,6 @@ class Destination:
     async def _connections(self) -> None:
         """Connect, write, reconnect; until stop(), or something that reaches further."""
         reconnects = Reconnects(self._belt.rng)
-        if self._attempts_left is not None:  # run-once does not come for nothing
-            await first_of(until(self._belt.wanted), self._stopped())
         while not self._stopping.is_set():
             began, answers = self._belt.clock.monotonic(), self._standstill.answers
             pause = await self._one_connection()
@@ -228,7 +226,8 @@ class Destination:
         return None
 
     async def _session(self, opened: asyncio.Event) -> None:
-        async with self._sink.session() as session:
+        once = self._attempts_left is not None  # and does not sign in for nothing
+        async with self._sink.session(self._belt.wanted if once else None) as session:
             opened.set()
             self._writer.connected()
             self._enter(*self._standstill.state)

@@ -125,6 +125,9 @@ class Watch:
     async def run_once(self) -> None:
         """One listing, and wait until all of it is settled. `complete` says whether that was had."""
         delays = backoff(self._belt.rng)
+        store, gate, key = self._belt.store, self._belt.gate, self.route.key
+        if await gate.call(lambda: store.watermark(key)) is None:
+            self._belt.wanted.set()  # a new route: the destination is dialled together with the source
         with structlog.contextvars.bound_contextvars(route=self.route.name):
             for attempt in range(1, ONCE_ATTEMPTS + 1):
                 pause = await self._connect_and(self._serve_once)

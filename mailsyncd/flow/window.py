@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from mailsyncd.model import Lane
 from mailsyncd.ports import Clock, SinkLimits
 
-FIRST = 4  # messages in flight on a fresh connection
+FIRST = 4  # messages in flight on a fresh connection, or an eighth of the most there may be
 LATE = 0.02  # seconds, and twice the quickest answer: what new mail may have to wait for
 STEP = 8  # the window changes by one part in so many
 
@@ -28,7 +28,7 @@ class Window:
     def __init__(self, limits: SinkLimits, clock: Clock) -> None:
         self._limits = limits
         self._clock = clock
-        self.most_on_wire = min(FIRST, limits.window)
+        self.most_on_wire = min(max(FIRST, limits.window // 8), limits.window)
         self._bytes = 0
         self._waiting: dict[Lane, deque[tuple[int, asyncio.Future[None]]]] = {
             Lane.LIVE: deque(),

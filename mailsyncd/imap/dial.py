@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from mailsyncd.account import Endpoint
-from mailsyncd.errors import RouteBlocked
+from mailsyncd.errors import RouteBlocked, Transient
 from mailsyncd.imap.faults import unreachable
 from mailsyncd.imap.protocol import Connection
 
@@ -38,6 +38,21 @@ async def dial(endpoint: Endpoint, *, max_literal: int) -> Connection:
     except (OSError, TimeoutError) as error:
         raise unreachable(where, error) from error
     await _greeted(connection)
+    return connection
+
+
+async def dial_ahead(endpoint: Endpoint, wanted: asyncio.Event, *, max_literal: int) -> Connection | None:
+    """A line that stands by the time it is wanted. None if it can't be had, which matters only then."""
+    try:
+        connection = await dial(endpoint, max_literal=max_literal)
+    except (Transient, RouteBlocked):
+        connection = None
+    try:
+        await wanted.wait()
+    except asyncio.CancelledError:
+        if connection is not None:
+            connection.fail("not wanted")
+        raise
     return connection
 
 

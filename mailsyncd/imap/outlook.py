@@ -14,11 +14,13 @@ from aioimaplib.aioimaplib import AUTH, SELECTED, quoted
 from mailsyncd.account import Endpoint
 from mailsyncd.errors import ConnectionLost, RouteBlocked, Transient
 from mailsyncd.imap.commands import Literal, Wish
+from mailsyncd.imap.dial import dial_ahead
 from mailsyncd.imap.faults import During, refusal
 from mailsyncd.imap.fetches import number
 from mailsyncd.imap.marks import MARKS, GatheredMarks
 from mailsyncd.imap.names import Naming
 from mailsyncd.imap.profiles import Literals, Profile
+from mailsyncd.imap.protocol import Connection
 from mailsyncd.imap.responses import Response
 from mailsyncd.imap.searches import found_uids
 from mailsyncd.imap.selection import Selection
@@ -52,21 +54,25 @@ class OutlookSink:
         self._early: bool | None = {Literals.SYNCHRONISING: False, Literals.PLUS: True}.get(profile.literals)
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[OutlookSession]:
+    async def session(self, wanted: asyncio.Event | None = None) -> AsyncIterator[OutlookSession]:
         """Connect, sign in, and see whether literals may go out early."""
+        line = None
+        if wanted is not None:
+            line = await dial_ahead(self._endpoint, wanted, max_literal=MAX_LITERAL)
         if self._early is None:
-            async with self._signed_in() as opened:
+            async with self._signed_in(line) as opened:
+                line = None
                 if await self._probe(opened):
                     yield opened
                     return
-        async with self._signed_in() as opened:
+        async with self._signed_in(line) as opened:
             if self._profile.confirms_login:
                 await opened.naming()
             yield opened
 
     @asynccontextmanager
-    async def _signed_in(self) -> AsyncIterator[OutlookSession]:
-        async with signed_in(self._endpoint, self._login, max_literal=MAX_LITERAL) as session:
+    async def _signed_in(self, line: Connection | None) -> AsyncIterator[OutlookSession]:
+        async with signed_in(self._endpoint, self._login, max_literal=MAX_LITERAL, line=line) as session:
             ends_mono = session_end(self._login, self._clock, self._rng)
             yield OutlookSession(session, self._profile, ends_mono, early=self._early is True)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from random import Random
@@ -264,31 +264,46 @@ class Session:
 
 @asynccontextmanager
 async def signed_in(
-    endpoint: Endpoint, login: Login, *, max_literal: int, allowed: frozenset[str] | None = None
+    endpoint: Endpoint,
+    login: Login,
+    *,
+    max_literal: int,
+    allowed: frozenset[str] | None = None,
+    line: Connection | None = None,
 ) -> AsyncIterator[Session]:
     """Connect and sign in; a refused token is replaced once. Closes with LOGOUT. `allowed`: the only
-    commands that may be sent."""
-    if isinstance(login, PasswordLogin):
-        session = await _open(endpoint, login, login.password, max_literal, allowed)
-    else:
-        session = await _open_with_token(endpoint, login, max_literal, allowed)
+    commands that may be sent. `line`: one that was dialled before, for the first try."""
+    lines = [line] if line is not None else []
+
+    async def opened(secret: Secret) -> Session:
+        connection = lines.pop() if lines else None
+        if connection is None or connection.why_lost is not None:
+            connection = await dial(endpoint, max_literal=max_literal)
+        return await _open(connection, login, secret, allowed)
+
+    try:
+        if isinstance(login, PasswordLogin):
+            session = await opened(login.password)
+        else:
+            session = await _open_with_token(login, opened)
+    finally:
+        for unused in lines:
+            unused.fail("not wanted")
     try:
         yield session
     finally:
         await session.connection.close()
 
 
-async def _open_with_token(
-    endpoint: Endpoint, login: TokenLogin, max_literal: int, allowed: frozenset[str] | None
-) -> Session:
+async def _open_with_token(login: TokenLogin, opened: Callable[[Secret], Awaitable[Session]]) -> Session:
     token = await login.tokens.token()
     try:
-        return await _open(endpoint, login, Secret(token), max_literal, allowed)
+        return await opened(Secret(token))
     except AuthRejected:
         login.tokens.reject(token)
     token = await login.tokens.token()
     try:
-        return await _open(endpoint, login, Secret(token), max_literal, allowed)
+        return await opened(Secret(token))
     except AuthRejected as rejected:
         raise RouteBlocked(
             f"{rejected}. A fresh access token was refused too: check that IMAP is on for {login.user} "
@@ -297,9 +312,8 @@ async def _open_with_token(
 
 
 async def _open(
-    endpoint: Endpoint, login: Login, secret: Secret, max_literal: int, allowed: frozenset[str] | None
+    connection: Connection, login: Login, secret: Secret, allowed: frozenset[str] | None
 ) -> Session:
-    connection = await dial(endpoint, max_literal=max_literal)
     connection.allowed = allowed
     session = Session(connection)
     connection.heard = session.heard

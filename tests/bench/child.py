@@ -18,6 +18,7 @@ from tempfile import NamedTemporaryFile
 @dataclass(frozen=True, slots=True)
 class Usage:
     status: int
+    began: float  # of the clock that logs go by
     seconds: float
     cpu_s: float
     peak_mb: float
@@ -46,7 +47,7 @@ def measure(
 
 
 def _main(answer: str, limit: str, *argv: str) -> None:
-    began = time.monotonic()
+    began, started = time.monotonic(), time.time()
     process = subprocess.Popen(argv)
     timer = threading.Timer(float(limit), process.kill)
     timer.start()
@@ -55,6 +56,7 @@ def _main(answer: str, limit: str, *argv: str) -> None:
     timer.cancel()
     found = {
         "status": os.waitstatus_to_exitcode(status),
+        "began": started,
         "seconds": round(seconds, 3),
         "cpu_s": round(usage.ru_utime + usage.ru_stime, 3),
         "peak_mb": round(usage.ru_maxrss / 1024, 1),

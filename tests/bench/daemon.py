@@ -75,6 +75,15 @@ def environment(home: Path) -> dict[str, str]:
 
 def seconds_at_work(log: Path) -> float:
     """From the lease, before any IMAP connection, to the last line that it logged: a message's finish."""
-    rows = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
-    when = [datetime.fromisoformat(row["timestamp"]).timestamp() for row in rows]
+    when = _when(log)
     return round(when[-1] - when[0], 3) if when else 0.0
+
+
+def finished(log: Path) -> float:
+    """When it logged its last line: the finish of the last message, if there was one."""
+    return max(_when(log), default=0.0)
+
+
+def _when(log: Path) -> list[float]:
+    rows = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+    return [datetime.fromisoformat(row["timestamp"]).timestamp() for row in rows]

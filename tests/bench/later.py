@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from bench.backlog import Lines, lines, log, run, task, verified
 from bench.corpus import corpus
-from bench.daemon import seconds_at_work
+from bench.daemon import finished
 from bench.peers import PEERS, STATELESS, Task, installed
 from bench.results import Row, save
 from bench.servers import Servers, servers
@@ -46,7 +46,7 @@ def _again(at: Servers, peer: str, one: Task, rtt: float) -> Row:
         traffic = between.traffic
     return {
         "seconds": usage.seconds,
-        "working_s": seconds_at_work(log(one)) if peer == "mailsyncd" else None,
+        "done_s": round(finished(log(one)) - usage.began, 3) if peer == "mailsyncd" else None,
         "cpu_s": usage.cpu_s,
         "peak_mb": usage.peak_mb,
         "round_trips": [line.turns for line in traffic],
@@ -57,7 +57,7 @@ def _again(at: Servers, peer: str, one: Task, rtt: float) -> Row:
 
 def _line(row: Row) -> str:
     source, destination = row["round_trips"]
-    working = f" ({row['working_s']:.2f} from the lease on)" if row["working_s"] else ""
+    working = f" ({row['done_s']:.2f} to the last DONE)" if row["done_s"] and row["new"] else ""
     return (
         f"{row['peer']:12} {row['rtt_ms']:3.0f} ms {row['new']:3} new among {row['known']:,}:"
         f" {row['seconds']:6.2f} s{working}, {source} + {destination} round trips over {row['connections']}"

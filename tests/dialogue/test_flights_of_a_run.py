@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fakes import WHEN, breathe, mail
 from harness import Bench, a_route, bench_of
-from scripts import BASIC, Line, served, sink, source, take_append
+from scripts import BASIC, Line, served, signed_in, sink, source, take_append
 
 from mailsyncd.imap.profiles import choose
 from mailsyncd.model import Status
@@ -15,7 +17,7 @@ DATE = f'"{WHEN}"'
 
 
 async def known() -> Bench:
-    """One message was copied before; the destination is one that must not be dialled."""
+    """One message was copied before."""
     first = bench_of(ROUTE)
     first.boxes[ROUTE].deliver(mail(1))
     async with first.running() as task:
@@ -43,22 +45,72 @@ def listing(uid: int) -> str:
     return f"* {uid} FETCH (UID {uid} RFC822.SIZE {len(mail(uid))} INTERNALDATE {DATE})"
 
 
-async def test_with_nothing_new_five_round_trips_to_the_source_are_all() -> None:
-    async def mailbox(line: Line) -> None:
-        await opened(line, uidnext=2)
-        search, look = await line.expect("UID SEARCH UID 2:*"), await line.expect("UID FETCH 1 ")
-        line.say("* SEARCH 1", f"{search} OK", listing(1), f"{look} OK")
-        await line.until_closed()
+async def nothing_new(line: Line) -> None:
+    await opened(line, uidnext=2)
+    search, look = await line.expect("UID SEARCH UID 2:*"), await line.expect("UID FETCH 1 ")
+    line.say("* SEARCH 1", f"{search} OK", listing(1), f"{look} OK")
+    await line.until_closed()
 
-    async def nobody(line: Line) -> None:
-        raise AssertionError("the destination was dialled")
+
+async def test_with_nothing_new_five_round_trips_to_the_source_and_a_greeting_are_all() -> None:
+    ended = []
+
+    async def folder(line: Line) -> None:
+        line.say(f"* OK [CAPABILITY {BASIC} LOGIN] ready")
+        ended.append(await line.reader.read())
 
     first = await known()
-    async with served(mailbox) as source_port, served(nobody) as port:
+    async with served(nothing_new) as source_port, served(folder) as port:
         bench = again(first, source_port, port)
         assert await bench.destination.run_once()
         assert bench.watch(ROUTE).complete
         await breathe()
+    assert ended == [b""], "nobody signs in where there is nothing to write"
+
+
+async def test_with_nothing_new_it_does_not_matter_that_the_destination_is_away() -> None:
+    first = await known()
+    async with served(nothing_new) as source_port:
+        bench = again(first, source_port, 9)
+        assert await bench.destination.run_once()
+        assert bench.watch(ROUTE).complete
+
+
+async def test_a_destination_that_hung_up_before_it_was_wanted_is_dialled_again() -> None:
+    taken: list[bytes] = []
+    hung_up = asyncio.Event()
+
+    async def mailbox(line: Line) -> None:
+        await hung_up.wait()
+        await opened(line, uidnext=3)
+        new, bodies = await line.expect("UID FETCH 2:* "), await line.expect("UID FETCH 2:9 (UID BODY.PEEK")
+        look = await line.expect("UID FETCH 1 ")
+        line.say(listing(2), f"{new} OK", f"{bodies} OK", listing(1), f"{look} OK")
+        body = await line.expect("UID FETCH 2 ")
+        line.say(f"* 2 FETCH (UID 2 BODY[] {{{len(mail(2))}}}")
+        line.writer.write(mail(2) + b")\r\n")
+        line.say(f"{body} OK")
+        await line.until_closed()
+
+    async def impatient(line: Line) -> None:
+        line.say(f"* OK [CAPABILITY {BASIC} LOGIN] ready")
+        await line.writer.drain()
+        line.writer.close()
+        hung_up.set()
+
+    async def folder(line: Line) -> None:
+        await signed_in(line)
+        status = await line.expect(f'STATUS "{FOLDER}"')
+        line.say(f'* STATUS "{FOLDER}" (MESSAGES 1 UIDNEXT 2 UIDVALIDITY 3)', f"{status} OK")
+        tag, body, _ = await take_append(line)
+        taken.append(body)
+        line.say(f"{tag} OK [APPENDUID 3 2] .")
+        await line.until_closed()
+
+    first = await known()
+    async with served(mailbox) as source_port, served(impatient, folder) as port:
+        assert await again(first, source_port, port).destination.run_once()
+    assert taken == [mail(2)]
 
 
 async def test_what_is_new_is_dialled_for_at_once_and_comes_with_its_listing() -> None:

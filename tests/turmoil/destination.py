@@ -140,7 +140,9 @@ class SinkView:
         self.destination, self.wire, self.law = destination, wire, law
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[SinkSession]:
+    async def session(self, wanted: asyncio.Event | None = None) -> AsyncIterator[SinkSession]:
+        if wanted is not None:
+            await wanted.wait()
         await self.wire.passes(UPLINK)
         if self.destination.refuse_connect:
             raise self.destination.refuse_connect.pop(0)

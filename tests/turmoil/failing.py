@@ -120,9 +120,9 @@ class FailingMailbox:
         self._tokens = FailingTokens(faults)
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[FailingSession]:
+    async def session(self, *wanted: asyncio.Event | None) -> AsyncIterator[FailingSession]:
         await self._tokens.token()
-        async with self._mailbox.session() as session:
+        async with self._mailbox.session(*wanted) as session:
             async with self._faults.call(self._port, "session"):
                 await asyncio.sleep(0)
             yield FailingSession(session, self._port, self._faults)

@@ -84,7 +84,7 @@ class FrostyOutlook:
         self._outlook, self._frost = outlook, frost
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[FrostySession]:
+    async def session(self, wanted: asyncio.Event | None = None) -> AsyncIterator[FrostySession]:
         await self._frost.thawed.wait()
         yield FrostySession(self._outlook, self._frost)
 

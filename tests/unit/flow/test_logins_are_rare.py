@@ -31,8 +31,8 @@ class DroppingOutlook(FakeOutlook):
     logins: list[float]
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[FakeSinkSession]:
-        async with super().session() as session:
+    async def session(self, wanted: asyncio.Event | None = None) -> AsyncIterator[FakeSinkSession]:
+        async with super().session(wanted) as session:
             self.logins.append(self.clock.monotonic())
             dropper = asyncio.create_task(self._drop(session))
             try:
@@ -117,8 +117,8 @@ async def test_a_destination_whose_sessions_end_as_planned_but_at_once_sees_no_l
     make = outlook.session
 
     @asynccontextmanager
-    async def session() -> AsyncIterator[FakeSinkSession]:
-        async with make() as one:
+    async def session(wanted: asyncio.Event | None = None) -> AsyncIterator[FakeSinkSession]:
+        async with make(wanted) as one:
             one.ends_mono = clock.monotonic()
             yield one
 

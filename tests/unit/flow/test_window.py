@@ -95,6 +95,8 @@ async def test_a_pause_turns_away_what_waits_and_not_what_is_there() -> None:
 async def test_late_answers_make_the_window_smaller_once_for_all_that_was_there_together() -> None:
     clock = VirtualClock()
     window = Window(replace(LIMITS, window=1000), clock)
+    assert window.most_on_wire == 125, "an eighth"
+    window.most_on_wire = 4
     wire = Wire(window)
 
     async def round_of(took: float) -> int:
