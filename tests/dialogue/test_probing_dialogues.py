@@ -82,7 +82,8 @@ async def test_a_server_that_was_puzzled_by_the_probe_is_met_anew_without_early_
         line.say(answer.format(tag=tag))
         noop, names = await line.expect("NOOP"), await line.expect("LIST")
         line.say(f"{noop} OK", f"{names} OK")
-        await line.until_closed()
+        tag = await line.expect("LOGOUT")  # and no message
+        line.say("* BYE", f"{tag} OK")
 
     async def script(line: Line) -> None:
         await signed_in(line, f"{BASIC} LITERAL+")

@@ -317,8 +317,8 @@ def try_out(mutant: Mutant) -> Result:
             )
         except subprocess.TimeoutExpired:
             return Result(mutant, "(it hung)", time.monotonic() - began)
-    failed = re.search(r"^(?:FAILED|ERROR) (\S+?)(?: - .*)?$", ended.stdout, re.MULTILINE)
-    if ended.returncode not in (0, 1):
+    failed = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", ended.stdout, re.MULTILINE)
+    if ended.returncode not in (0, 1) or ended.returncode != bool(failed):
         raise RuntimeError(
             f"{mutant.protection}: pytest ended with {ended.returncode}\n{ended.stdout[-2000:]}"
         )

@@ -92,6 +92,20 @@ async def test_a_reload_while_it_waits_for_its_turn_ends_in_one_copy(sent: Sent)
     assert sorted(bench.outlook.bodies(ROUTE.folder)) == sorted([POISON, mail(1)])
 
 
+async def test_a_reload_does_not_make_it_wait_anew() -> None:
+    bench, tries = poisoned(Sent.NOTHING)
+    bench.boxes[ROUTE].deliver(POISON)
+    async with bench.running():
+        await bench.clock.advance(130)
+        last = tries[-1]  # and it waits for a minute
+        bench.boxes[ROUTE].deliver(mail(1))
+        for _ in range(3):
+            assert bench.routes.reconcile([replace(one, identity=object()) for one in bench.plans()]).changed
+            await bench.clock.advance(3)
+        await bench.clock.advance(last + 60 + 25 - bench.clock.monotonic())
+    assert tries[-1] > last
+
+
 async def test_a_refused_message_that_waits_for_its_turn_is_copied_once_though_its_route_is_restarted() -> (
     None
 ):
