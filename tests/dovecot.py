@@ -59,6 +59,8 @@ class Dovecot:
     host: str = "localhost"
     password: str = "pw"
     secret: bytes = field(default=b"", repr=False)
+    # Where to ask whose a token is, and the scope it must have; else tokens are those of token().
+    introspection: tuple[str, str] | None = field(default=None, repr=False)
 
     @property
     def ca_file(self) -> Path:
@@ -66,7 +68,14 @@ class Dovecot:
 
     @classmethod
     @contextmanager
-    def run(cls, directory: Path, *, profile: str = "full", tls: bool = False) -> Iterator[Dovecot]:
+    def run(
+        cls,
+        directory: Path,
+        *,
+        profile: str = "full",
+        tls: bool = False,
+        introspection: tuple[str, str] | None = None,
+    ) -> Iterator[Dovecot]:
         """Start one in an empty directory; it is gone at the end."""
         directory = directory.resolve()
         if os.geteuid() == 0:  # Dovecot's own user has to get through
@@ -75,7 +84,11 @@ class Dovecot:
                 if path != temporary and path.is_relative_to(temporary):
                     path.chmod(0o755)
         made = cls(
-            directory, free_port(), free_port(), secret=hashlib.sha256(str(directory).encode()).digest()
+            directory,
+            free_port(),
+            free_port(),
+            secret=hashlib.sha256(str(directory).encode()).digest(),
+            introspection=introspection,
         )
         made._configure(profile, tls)
         with (directory / "stderr.log").open("wb") as log:
@@ -142,17 +155,24 @@ class Dovecot:
         keys = self.directory / "jwt" / "default" / "HS256"
         keys.mkdir(parents=True)
         (keys / "default").write_text(base64.b64encode(self.secret).decode())
-        (self.directory / "oauth2.conf.ext").write_text(
-            "introspection_mode = local\n"
-            f"local_validation_key_dict = fs:posix:prefix={self.directory}/jwt/\n"
-            "username_attribute = sub\n"
-        )
+        (self.directory / "oauth2.conf.ext").write_text("username_attribute = sub\n" + self._judging())
         if tls:
             self._make_certificate()
         for name in ("run", "state", "log", "mail"):
             (self.directory / name).mkdir()
             self._give(self.directory / name)
         (self.directory / "dovecot.conf").write_text(self._settings(profile, tls))
+
+    def _judging(self) -> str:
+        """How tokens are judged."""
+        if self.introspection is None:
+            keys = f"fs:posix:prefix={self.directory}/jwt/"
+            return f"introspection_mode = local\nlocal_validation_key_dict = {keys}\n"
+        url, scope = self.introspection
+        return (
+            f"introspection_mode = post\nintrospection_url = {url}\nforce_introspection = yes\n"
+            f"active_attribute = active\nactive_value = true\nscope = {scope}\n"
+        )
 
     def _make_certificate(self) -> None:
         key, names = self.directory / "key.pem", "subjectAltName=DNS:localhost,IP:127.0.0.1"

@@ -19,7 +19,7 @@ from urllib.parse import parse_qs
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from cryptography.x509.oid import NameOID
 from joserfc import jwt
 from joserfc.errors import JoseError
@@ -90,7 +90,7 @@ class ServiceProvider:
         if form.get("grant_type") != "urn:ietf:params:oauth:grant-type:jwt-bearer":
             return _no("unsupported_grant_type", "Invalid grant_type: " + form.get("grant_type", ""))
         try:
-            found = jwt.decode(form["assertion"], RSAKey.import_key(_public(KEY)), algorithms=["RS256"])
+            found = jwt.decode(form["assertion"], RSAKey.import_key(public_pem(KEY)), algorithms=["RS256"])
         except (JoseError, ValueError):
             return _no("invalid_grant", "Invalid JWT Signature.")
         claims, now = found.claims, time.time() + self.ahead
@@ -124,7 +124,7 @@ class ServiceProvider:
                 return _no("invalid_client", "AADSTS7000215: Invalid client secret provided.", 401)
             return self._granted(self.application_user)
         try:
-            key = RSAKey.import_key(_public(KEY))
+            key = RSAKey.import_key(public_pem(KEY))
             found = jwt.decode(form["client_assertion"], key, algorithms=["PS256"])
         except (JoseError, ValueError):
             return _no("invalid_client", "AADSTS700027: Client assertion failed signature validation.", 401)
@@ -174,9 +174,7 @@ class ServiceProvider:
             thread.join()
 
 
-def _public(key: rsa.RSAPrivateKey) -> str:
-    from cryptography.hazmat.primitives.serialization import PublicFormat
-
+def public_pem(key: rsa.RSAPrivateKey) -> str:
     return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
