@@ -9,8 +9,10 @@ import argparse
 import asyncio
 import os
 import re
+import resource
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from mailsyncd import __version__
@@ -37,6 +39,7 @@ exit statuses:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit status."""
     arguments = _parser().parse_args(argv)
+    _leave_no_core()
     try:
         return int(arguments.command(arguments))
     except (ConfigError, SecretsUnavailable) as error:
@@ -54,6 +57,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_FAILURES
     except KeyboardInterrupt:
         return 130
+
+
+def _leave_no_core() -> None:
+    """A core dump would have every token in it. systemd-coredump and apport keep to the limit, too."""
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _parser() -> argparse.ArgumentParser:

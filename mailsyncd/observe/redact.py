@@ -16,15 +16,22 @@ LONGEST_TEXT = 4000
 MOST_ITEMS = 200
 DEEPEST = 4
 
-_SECRET_KEY = re.compile(r"passw|passphrase|secret|token|authorization|credential|cookie|api_?key", re.I)
+_SECRET_KEY = re.compile(
+    r"passw|passphrase|secret|token|authorization|credential|cookie|api_?key|assertion|verifier|service_?key|"
+    r"private_?key|device_?code",
+    re.I,
+)
 _SECRET_TEXT = re.compile(
     "|".join(
         (
             r"ya29\.[\w.~+/=-]+",  # Google: access token
             r"1//[\w-]{16,}",  # Google: refresh token
             r"GOCSPX-[\w-]+",  # Google: client secret
+            r"(?<![\w/])4/[\w-]{20,}",  # Google: authorization code
+            r"(?s:-----BEGIN [A-Z ]*PRIVATE KEY.*)",
             r"\bE[wW][A-Z][A-Za-z0-9+/=]{40,}",  # Microsoft, personal accounts: access token
-            r"\b[0M]\.[A-Z][\w.!*$-]{20,}",  # Microsoft: refresh token
+            r"\b[0M]\.[A-Z][\w.!*$-]{20,}",  # Microsoft: refresh token, authorization code
+            r"[\w.~-]{3}\dQ~[\w.~-]{20,}",  # Microsoft: client secret
             r"(?<=[Bb]earer)\s+\S+",
             r"(?<=BEARER)\s+\S+",
             r"dXNlcj[A-Za-z0-9+/=]{6,}",  # base64 of "user=", the head of an XOAUTH2 response

@@ -3,11 +3,9 @@ program, and Dovecot that asks the server whose each token is."""
 
 from __future__ import annotations
 
-import base64
 import json
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 from bed import Bed, environment, until
+from canaries import ProcessList, shown
 from dovecot import Dovecot, available, free_port
 from oauth_server import (
     CHROMIUM,
@@ -119,31 +118,6 @@ class SignedIn:
         return parse_qs(urlsplit(str(self.end["address"])).query)
 
 
-class ProcessList:
-    """Every command line that shows while it is entered."""
-
-    def __init__(self) -> None:
-        self.seen: set[str] = set()
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._look)
-
-    def __enter__(self) -> ProcessList:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _look(self) -> None:
-        while not self._over.wait(0.05):
-            for path in Path("/proc").glob("[0-9]*/cmdline"):
-                try:
-                    self.seen.add(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
-                except OSError:  # it has ended
-                    continue
-
-
 @pytest.fixture(scope="module")
 def there() -> Iterator[There]:
     if why := lacking(browser=True) or (None if available() else "needs Dovecot 2.3 and openssl"):
@@ -163,12 +137,6 @@ def there() -> Iterator[There]:
             made = There(bed, server)
             made.configure()
             yield made
-
-
-def forms(secret: str) -> list[str]:
-    """A secret as it may turn up: plain, or in base64 at any of the three offsets."""
-    encoded = [base64.b64encode(b"x" * n + secret.encode())[4 if n else 0 :].decode() for n in range(3)]
-    return [secret, *(one.rstrip("=")[:-2] for one in encoded)]
 
 
 def test_signed_in_by_a_browser_tested_copied_rotated_and_revoked(there: There) -> None:
@@ -202,9 +170,9 @@ def test_signed_in_by_a_browser_tested_copied_rotated_and_revoked(there: There) 
     assert all(len(one) > 20 for one in secrets)
     for one in (google, microsoft):
         kept = f"{one.end['text']} {one.end['html']} {one.end['title']} {one.end['storage']}"
-        seen = "\n".join([one.out, one.err, kept, *one.processes])
-        assert any("browser.mjs" in line for line in one.processes)
-        assert not [secret for secret in secrets for form in forms(secret) if form in seen]
+        places = {"terminal": one.out, "log": one.err, "browser": kept, "ps": "\n".join(one.processes)}
+        assert "browser.mjs" in places["ps"]
+        assert shown(secrets, places) == []
 
     # What its user takes back is told with what to do, and nothing is copied by what is left.
     form = {"token": there.token("src1"), "client_id": GOOGLE_CLIENT, "client_secret": GOOGLE_SECRET}

@@ -26,7 +26,24 @@ MICROSOFT_REFRESH = "M.C512_BAY.0.U.-CanaryCanary!Canary*Canary$"
 JWT = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJDYW5hcnkifQ.Canary-signature"
 XOAUTH2 = f"user=me@example.org\x01auth=Bearer {MICROSOFT_REFRESH}\x01\x01"
 XOAUTH2_BASE64 = base64.b64encode(XOAUTH2.encode()).decode()
-SECRETS = [GOOGLE_ACCESS, GOOGLE_REFRESH, GOOGLE_CLIENT, MICROSOFT_ACCESS, MICROSOFT_REFRESH, JWT]
+GOOGLE_CODE = "4/0AVG7fiQCanary_CanaryCanary-Canary"
+MICROSOFT_CLIENT = "abC8Q~Canary.CanaryCanary_Canary~Canary-"
+KEY = "-----BEGIN PRIVATE KEY-----\nMIICanary\nCanary\n-----END PRIVATE KEY-----\n"
+SECRETS = [
+    GOOGLE_ACCESS,
+    GOOGLE_REFRESH,
+    GOOGLE_CLIENT,
+    MICROSOFT_ACCESS,
+    MICROSOFT_REFRESH,
+    JWT,
+    GOOGLE_CODE,
+]
+SECRETS += [
+    MICROSOFT_CLIENT,
+    KEY,
+    KEY.replace("\n", "\\n"),
+    '{"type": "service_account", "private_key": "' + KEY,
+]
 SHAPES = [*SECRETS, XOAUTH2, XOAUTH2_BASE64, "Authorization: Bearer Canary-of-any-shape", "BEARER\tCanary"]
 
 
