@@ -36,6 +36,7 @@ from mailsyncd.imap.outlook import OutlookSink
 from mailsyncd.imap.pace import Pace
 from mailsyncd.imap.profiles import choose
 from mailsyncd.imap.session import Login, PasswordLogin, TokenLogin
+from mailsyncd.meter import Meter
 from mailsyncd.observe.clock import SystemClock
 from mailsyncd.observe.process import is_gone, owner
 from mailsyncd.ports import Clock, Sink, Source, StateStore
@@ -111,6 +112,7 @@ class Assembly:
         self.identity = Identity(owner(), is_gone)
         self.share = Share(self.store, self.gate, self.identity, self.clock, life=configuration.state.lease)
         self.pace = Pace(self.clock)
+        self.meter = Meter()
         self.queue = RefQueue(configuration.daemon.queue_size)
         self.allowances: dict[str, Allowance] = {}
         directory = configuration.state.path.parent / "tokens"
@@ -127,7 +129,9 @@ class Assembly:
         daemon, state = configuration.daemon, configuration.state
         budget = daemon.memory_budget // len(configuration.destinations)
         vouch, ready = Vouch(self.store, self.gate), ReadyQueue(budget)
-        belt = flow_watch.Belt(self.queue, ready, self.store, self.gate, self.clock, self.rng, vouch)
+        belt = flow_watch.Belt(
+            self.queue, ready, self.store, self.gate, self.clock, self.rng, vouch, meter=self.meter
+        )
         routes = Routes(belt)
         routes.reconcile(self.plans(configuration, settings.name))
         times = flow_destination.DestinationSettings(

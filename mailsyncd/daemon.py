@@ -23,8 +23,11 @@ from mailsyncd.flow.gate import Gate
 from mailsyncd.flow.routes import RoutePlan
 from mailsyncd.flow.share import Share
 from mailsyncd.flow.tasks import all_of, first_of
+from mailsyncd.meter import Meter
 from mailsyncd.observe.control import ControlServer
+from mailsyncd.observe.sight import Sight
 from mailsyncd.observe.systemd import Notifier, watchdog_interval
+from mailsyncd.observe.website import Place, Website
 from mailsyncd.policy import verdict
 from mailsyncd.ports import Clock, StateStore
 from mailsyncd.status import DaemonStatus
@@ -39,6 +42,7 @@ class Parts(Protocol):
     store: StateStore
     gate: Gate
     share: Share
+    meter: Meter
 
     @property
     def clock(self) -> Clock: ...
@@ -75,6 +79,7 @@ class Daemon:
         self._hangup = asyncio.Event()
         self._reload = "none yet"
         self._notifier = Notifier.from_environment(environ)
+        self._site = Website(self._sight(), _place(configuration))
 
     async def run(self) -> None:
         """Until SIGTERM or SIGINT. Raises StateUnavailable, before any connection is opened (I1)
@@ -85,7 +90,8 @@ class Daemon:
             log.info("daemon.started", version=__version__, routes=len(self._configuration.routes))
             try:
                 share = self._parts.share
-                await first_of(self._destinations(), share.run(), self._reloads(), self._watchdog())
+                others = (share.run(), self._reloads(), self._watchdog(), self._site.run())
+                await first_of(self._destinations(), *others)
             finally:
                 await self._end_all()
         log.info("daemon.stopped")
@@ -153,10 +159,12 @@ class Daemon:
                 await self._apply(new)
             except MailsyncError as error:
                 self._reload = "failed: " + str(error).splitlines()[0]
+                self._parts.meter.reloads["failed"] += 1
                 for line in str(error).splitlines():
                     log.error("config.reload_failed", error=line)
             except Exception as error:  # noqa: BLE001 - whatever a reload meets, the daemon lives on
                 self._reload = f"failed: {type(error).__name__}"
+                self._parts.meter.reloads["failed"] += 1
                 log.error("config.reload_failed", error=f"the configuration can't be read: {self._reload}")
             self._notifier.ready(f"{len(self._configuration.routes)} routes")
 
@@ -169,6 +177,7 @@ class Daemon:
         wanted = {settings.name: settings for settings in new.destinations}
         plans = {name: self._parts.plans(new, name) for name in wanted}
         self._configuration = new
+        self._site.move(_place(new))
         for name, running in list(self._running.items()):
             if wanted.get(name) != running.settings:
                 running.destination.stop()
@@ -182,6 +191,7 @@ class Daemon:
                     log.info("routes.reconciled", destination=name, **asdict(changes))
         self._reconcile()
         self._reload = "good"
+        self._parts.meter.reloads["good"] += 1
         log.info("config.reloaded", routes=len(new.routes))
 
     # ------------------------------------------------------------------ status
@@ -208,7 +218,21 @@ class Daemon:
             routes=routes,
             writers=writers,
             sharing=self._parts.share.status(),
+            set_aside=tuple(self._parts.meter.aside),
+            state_away=self._parts.gate.closed,
         )
+
+    def _sight(self) -> Sight:
+        """All that the status page and the metrics show."""
+        parts = self._parts
+        return Sight(
+            self.status, parts.meter, parts.store.usage, lambda: self._configuration.addresses, parts.clock
+        )
+
+
+def _place(configuration: Configuration) -> Place | None:
+    http = configuration.http
+    return Place(*http.address, http.token, http.hosts) if http.listen else None
 
 
 async def _end_of(running: _Running) -> None:

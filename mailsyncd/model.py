@@ -338,6 +338,15 @@ class Traffic:
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """What the state store was asked since the process started: requests by operation, and capacity
+    units by "read" and "write", where it counts any."""
+
+    requests: Mapping[str, int]
+    units: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Counts:
     """How many records of a route are in which state."""
 

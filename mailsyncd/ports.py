@@ -28,6 +28,7 @@ from mailsyncd.model import (
     TailMessage,
     Trace,
     Traffic,
+    Usage,
     Wake,
     Watermark,
 )
@@ -198,6 +199,9 @@ class StateStore(Protocol):
         """Prove that the store answers and that its table is there (the gate, I1)."""
 
     async def close(self) -> None: ...
+
+    def usage(self) -> Usage:
+        """What it was asked so far."""
 
     async def watermark(self, route: str) -> Watermark | None: ...
 

@@ -52,9 +52,17 @@ class SignInState(Enum):
     NEEDS_SIGN_IN = "needs_sign_in"  # the provider takes the refresh token no more: only its user can help
 
 
+AGES = (60.0, 300.0, 3600.0, 86_400.0)  # seconds: the upper ends of the classes of RouteStatus.ages
+
+
 @dataclass(frozen=True, slots=True)
 class RouteStatus:
-    """A route as `check` shows it. Ages and delays are in seconds; None where not yet known."""
+    """A route as `check` shows it. Ages and delays are in seconds; None where not yet known.
+
+    `set_aside`: failures that are not dealt with. `copied_age`: since the last copy, which took
+    `copied_in` from when it was seen. `pause`: until it connects again. `ages`: how many of the unsettled
+    have waited up to each of AGES, and longer.
+    """
 
     name: str
     destination: str
@@ -67,11 +75,17 @@ class RouteStatus:
     skipped: int
     failed: int
     listed_age: float | None
+    set_aside: int = 0
+    copied_age: float | None = None
+    copied_in: float | None = None
+    pause: float = 0.0
+    ages: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class WriterStatus:
-    """A destination as `check` shows it."""
+    """A destination as `check` shows it. `holder`: of its lease. `pause`: for so many seconds
+    nothing is sent there."""
 
     name: str
     state: WriterState
@@ -80,6 +94,8 @@ class WriterStatus:
     in_flight: int
     settling: int
     epoch: int | None
+    holder: str = ""
+    pause: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +141,19 @@ class Sharing:
 
 
 @dataclass(frozen=True, slots=True)
+class SetAside:
+    """A message that was set aside since the process started. Times are seconds since the epoch."""
+
+    route: str
+    uidvalidity: int
+    uid: int
+    kind: str
+    error: str
+    at: float
+    next_attempt_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class DaemonStatus:
     """All that the local socket tells."""
 
@@ -137,3 +166,5 @@ class DaemonStatus:
     writers: tuple[WriterStatus, ...]
     sharing: Sharing
     accounts: tuple[AccountStatus, ...] = ()
+    set_aside: tuple[SetAside, ...] = ()
+    state_away: bool = False

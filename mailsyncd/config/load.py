@@ -194,6 +194,7 @@ def _origins(settings: schema.Settings, places: Places) -> Iterator[tuple[str, s
     sections: list[tuple[KeyPath, schema.Section]] = [
         (("daemon",), settings.daemon),
         (("state",), settings.state),
+        (("http",), settings.http),
     ]
     sections += rules.placed_destinations(settings)
     sections += [(("routes", number), route) for number, route in enumerate(settings.routes)]

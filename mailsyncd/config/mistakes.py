@@ -16,7 +16,7 @@ from mailsyncd.config.grammar import shown
 from mailsyncd.config.locate import KeyPath
 from mailsyncd.config.sources import SECTIONS, Tree
 
-SECRET_KEYS = frozenset({"password", "client_secret", "refresh_token", "service_key"})
+SECRET_KEYS = frozenset({"password", "client_secret", "refresh_token", "service_key", "token"})
 
 # What stands in for a required value that is wrong or missing, while the rest is checked.
 _STAND_INS = {"email": "nobody@example.invalid", "gmail": "nobody@example.invalid", "folder": "none"}

@@ -35,6 +35,7 @@ def target_of(route: schema.Route, destinations: list[Placed]) -> Placed | None:
 def check(settings: schema.Settings, today: date, mistakes: Mistakes) -> None:
     """Apply every rule."""
     _state(settings.state, mistakes)
+    _http(settings.http, mistakes)
     destinations = placed_destinations(settings)
     if not destinations:
         what = "is missing: say where the mail goes, in [outlook] with email = ..."
@@ -58,6 +59,16 @@ def _state(state: schema.State, mistakes: Mistakes) -> None:
         mistakes.add(
             ("state", "region"), "is missing; DynamoDB needs one (or set AWS_REGION)", ("state", "backend")
         )
+
+
+def _http(http: schema.Http, mistakes: Mistakes) -> None:
+    """What other machines may ask for, they have to be let in to."""
+    if http.listen is None or http.token is not None:
+        return
+    host, _ = schema.listening(http.listen)
+    if not schema.is_loopback(host):
+        what = f"is missing; {host} is no loopback address, so whoever asks has to show a token"
+        mistakes.add(("http", "token"), what, ("http", "listen"))
 
 
 def _server(server: schema.Server, where: KeyPath, mistakes: Mistakes) -> None:

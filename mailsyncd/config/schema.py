@@ -146,6 +146,30 @@ def _url(value: str) -> str:
     return value
 
 
+def listening(value: str) -> tuple[str, int]:
+    """127.0.0.1:8025 or [::1]:8025 -> host and port. Raises ValueError."""
+    host, _, port = value.rpartition(":")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if (":" in host) != (bare != host) or not bare or not re.fullmatch(r"[0-9]{1,5}", port):
+        raise ValueError(f'{grammar.shown(value)} is not an address and a port; write "127.0.0.1:8025"')
+    if not 1 <= int(port) <= 65_535:
+        raise ValueError(f"{grammar.shown(port)} is no port; write 1 to 65535")
+    return _host(bare), int(port)
+
+
+def _listen(value: str) -> str:
+    listening(value)
+    return value
+
+
+def _hosts(value: object) -> object:
+    """The environment has no lists: commas stand between the names."""
+    names = [one.strip() for one in value.split(",") if one.strip()] if isinstance(value, str) else value
+    if not isinstance(names, list) or not all(isinstance(one, str) for one in names):
+        raise ValueError('is not a list of names; write ["mail.example.org"]')
+    return names
+
+
 def _like(pattern: str, what: str) -> AfterValidator:
     def check(value: str) -> str:
         if not re.fullmatch(pattern, value):
@@ -164,6 +188,8 @@ Email = Annotated[str, AfterValidator(_email)]
 Folder = Annotated[str, AfterValidator(_folder)]
 Host = Annotated[str, AfterValidator(_host)]
 Url = Annotated[str, AfterValidator(_url)]
+Listen = Annotated[str, AfterValidator(_listen)]
+Hosts = Annotated[tuple[Host, ...], BeforeValidator(_hosts)]
 Day = Annotated[Literal["now", "all"] | date, BeforeValidator(grammar.start)]
 Level = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]
 SecretValue = Annotated[SecretSpec, BeforeValidator(secrets.spec)]
@@ -208,6 +234,12 @@ class State(Section):
     record_ttl: Annotated[float, seconds(DAY, 3650 * DAY)] = 90 * 86_400.0
     grace: Annotated[float, seconds(0, 3600)] = 60.0
     lease: Annotated[float, seconds(10, 600)] = 60.0
+
+
+class Http(Section):
+    listen: Listen | None = None
+    token: SecretValue | None = None
+    hosts: Hosts = ()
 
 
 class Server(Section):
@@ -269,6 +301,7 @@ class Settings(BaseSettings):
 
     daemon: Daemon = Daemon()
     state: State = State()
+    http: Http = Http()
     outlook: Destination | None = None
     destinations: tuple[Destination, ...] = ()
     routes: tuple[Route, ...] = ()
@@ -277,6 +310,7 @@ class Settings(BaseSettings):
 SECTIONS: dict[str, type[Section]] = {
     "daemon": Daemon,
     "state": State,
+    "http": Http,
     "outlook": Destination,
     "destinations": Destination,
     "routes": Route,

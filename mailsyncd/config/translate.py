@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import ssl
 from collections.abc import Mapping
 from datetime import date
@@ -20,12 +21,14 @@ from mailsyncd.config.values import (
     Configuration,
     DaemonSettings,
     DestinationSettings,
+    HttpSettings,
     RouteSettings,
     StateSettings,
 )
 from mailsyncd.model import START_ALL, START_NOW, Dedupe, Route, Start, StartKind
 from mailsyncd.stored import Held, Reference
 
+BEARER = r"[A-Za-z0-9._~+/=-]{16,1024}"  # RFC 6750 2.1; a shorter one is guessed
 LONGEST_SOCKET = 100  # bytes; the kernel takes 107
 
 
@@ -51,7 +54,8 @@ class Translator:
         destinations = tuple(self._destination(one, where) for where, one in placed)
         routes = [self._route(one, ("routes", n), placed) for n, one in enumerate(settings.routes)]
         complete = tuple(one for one in routes if one is not None)
-        return Configuration(self._daemon(settings.daemon, state), state, destinations, complete)
+        http = self._http(settings.http)
+        return Configuration(self._daemon(settings.daemon, state), state, destinations, complete, http)
 
     def socket(self, settings: schema.Settings) -> Path:
         """That of the daemon, for who needs nothing else."""
@@ -92,6 +96,13 @@ class Translator:
             if directory := self._directory("daemon.socket", name):
                 return directory / "mailsyncd.sock"
         return state.path.parent / "mailsyncd.sock"
+
+    def _http(self, given: schema.Http) -> HttpSettings:
+        token = self._secret(given.token, ("http", "token"))
+        if token is not None and self._held is not None and not re.fullmatch(BEARER, token.reveal()):
+            what = "must have 16 characters or more: letters, digits, and -._~+/= in any place"
+            self._mistakes.add(("http", "token"), what)
+        return HttpSettings(given.listen, token, given.hosts)
 
     def _directory(self, key: str, variable: str) -> Path | None:
         """What systemd or the platform says; systemd may name several, the first is ours."""

@@ -8,7 +8,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Literal
 
-from mailsyncd.account import Account, Endpoint
+from mailsyncd.account import Account, Endpoint, Secret
 from mailsyncd.model import Route
 
 LogFormat = Literal["auto", "json", "text"]
@@ -54,6 +54,21 @@ class StateSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class HttpSettings:
+    """[http]: where the status page and the metrics are, off if nowhere; whom they are for; and by which
+    names they may be asked."""
+
+    listen: str | None = None
+    token: Secret | None = None
+    hosts: tuple[str, ...] = ()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        host, _, port = (self.listen or "").rpartition(":")
+        return host.strip("[]"), int(port)
+
+
+@dataclass(frozen=True, slots=True)
 class DestinationSettings:
     """[outlook], or one of [[destinations]]"""
 
@@ -90,3 +105,11 @@ class Configuration:
     state: StateSettings
     destinations: tuple[DestinationSettings, ...]
     routes: tuple[RouteSettings, ...]
+    http: HttpSettings = HttpSettings()
+
+    @property
+    def addresses(self) -> frozenset[str]:
+        """The user's own, which may be shown."""
+        targets = {address for one in self.destinations for address in (one.email, one.account.user)}
+        sources = {address for one in self.routes for address in (one.route.gmail, one.account.user)}
+        return frozenset(map(str.casefold, targets | sources))

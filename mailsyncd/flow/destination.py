@@ -61,24 +61,18 @@ class DestinationSettings:
 
 class Destination:
     def __init__(
-        self,
-        name: str,
-        sink: Sink,
-        belt: Belt,
-        routes: Routes,
-        tenancy: Tenancy,
-        settings: DestinationSettings,
+        self, name: str, sink: Sink, belt: Belt, routes: Routes, tenancy: Tenancy, times: DestinationSettings
     ) -> None:
         self.name = name
         self.routes = routes
         self._sink = sink
         self._belt = belt
         self._tenancy = tenancy
-        self._settings = settings
-        self._recovery = Recovery(belt.store, belt.gate, belt.clock, settle_window=settings.settle_window)
-        self._standstill = Standstill(name, belt.clock, Suspicion())
+        self._settings = times
+        self._recovery = Recovery(belt.store, belt.gate, belt.clock, settle_window=times.settle_window)
+        self._standstill = Standstill(name, belt.clock, Suspicion(), belt.meter)
         self._writer = Writer(
-            belt, routes.watches, tenancy, self._recovery, self._standstill, record_ttl=settings.record_ttl
+            belt, routes.watches, tenancy, self._recovery, self._standstill, record_ttl=times.record_ttl
         )
         self._stopping = asyncio.Event()
         self._wake = asyncio.Event()
@@ -87,6 +81,7 @@ class Destination:
         self._fatal: MailsyncError | None = None
         self._attempts_left: int | None = None
         self._slow_start = False
+        self._again_mono = 0.0  # when to connect, after a pause
         self._window: Window | None = None
         self._state = WriterState.STANDBY
         self._detail = ""
@@ -209,6 +204,7 @@ class Destination:
             lived, fruitful = self._belt.clock.monotonic() - began, self._standstill.answers > answers
             wait = reconnects.after(lived, planned=pause is None, fruitful=fruitful)
             wait = max(wait, pause or 0.0, self._standstill.silence())
+            self._again_mono = self._belt.clock.monotonic() + wait
             await first_of(self._belt.clock.sleep(wait), self._stopped())
 
     async def _one_connection(self) -> float | None:
@@ -223,6 +219,7 @@ class Destination:
             return self._trouble(WriterState.RETRYING, error, 0.0)
         except RouteBlocked as error:
             return self._trouble(WriterState.BLOCKED, error, BLOCKED_RETRY)
+        self._belt.meter.disconnected("destination", self.name, None)
         return None
 
     async def _session(self, opened: asyncio.Event) -> None:
@@ -370,8 +367,9 @@ class Destination:
     def _trouble(self, state: WriterState, error: MailsyncError, pause: float) -> float:
         """The connection failed. In run-once that is final after a few times."""
         self._enter(state, str(error))
-        report = log.error if state is WriterState.BLOCKED else log.warning
-        report(f"writer.{state.value}", destination=self.name, error=str(error))
+        self._belt.meter.disconnected("destination", self.name, error)
+        level = 40 if state is WriterState.BLOCKED else 30
+        log.log(level, f"writer.{state.value}", destination=self.name, error=str(error))
         self._spend(error, at_once=state is WriterState.BLOCKED)
         return pause
 
@@ -395,4 +393,6 @@ class Destination:
             in_flight=self._window.in_hand if self._window else 0,
             settling=len(self._recovery),
             epoch=self._tenancy.epoch,
+            holder=self._tenancy.holder,
+            pause=max(self._standstill.left(), self._again_mono - self._belt.clock.monotonic(), 0.0),
         )

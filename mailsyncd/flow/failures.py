@@ -48,6 +48,11 @@ class OpenFailures:
     def busy(self) -> bool:
         return self.looking or self.stirred.is_set() or bool(self.under_way)
 
+    @property
+    def count(self) -> int:
+        """How many are not dealt with."""
+        return len(self.known) + len(self.earlier)
+
     def take(self, failures: Iterable[Failure], uidvalidity: int) -> None:
         """What the state store has: UIDs of another UIDVALIDITY mean nothing any more."""
         left = [one for one in failures if not one.resolved]
@@ -136,6 +141,7 @@ class Ledger:
         )
         if watch := self._watches.get(ref.route.key):
             watch.tally.failed += 1
+        self._belt.meter.failed(ref, failure)
         await self._supersede(ref)
 
     async def close(self, setback: Setback, claimed: Record | None) -> None:

@@ -57,6 +57,7 @@ class Tenancy:
         self.destination = destination
         self.pool = ""
         self.retired = False
+        self.other = ""  # the daemon that was seen to hold it, if it is not this one
         self.on_loss: Callable[[], None] = lambda: None
         self._identity = identity
         self._clock = clock
@@ -70,6 +71,11 @@ class Tenancy:
     @property
     def epoch(self) -> int | None:
         return self._lease.epoch if self._lease else None
+
+    @property
+    def holder(self) -> str:
+        """Who holds it, as far as is known."""
+        return self._identity.owner if self._lease else self.other
 
     @property
     def held(self) -> bool:

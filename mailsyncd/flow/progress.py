@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,15 +12,19 @@ from dataclasses import dataclass, field, replace
 from mailsyncd.flow.failures import OpenFailures
 from mailsyncd.matching import Twins
 from mailsyncd.model import Failure, Lane, Listing, Status, Via, Watermark
+from mailsyncd.status import AGES
 
 
 @dataclass(slots=True)
 class Tally:
-    """How many messages of a route went which way, since the process started."""
+    """How many messages of a route went which way, since the process started; when the last one was
+    copied, and how many seconds after it was seen."""
 
     copied: int = 0
     skipped: int = 0
     failed: int = 0
+    copied_mono: float | None = None
+    copied_in: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,13 @@ class Progress:
     def oldest_mono(self) -> float | None:
         """When the longest waiting message was first listed."""
         return min(self._open.values(), default=None)
+
+    def ages(self, now: float) -> tuple[int, ...]:
+        """How many have waited since they were listed, by the classes of AGES."""
+        counts = [0] * (len(AGES) + 1)
+        for since in self._open.values():
+            counts[bisect_left(AGES, now - since)] += 1
+        return tuple(counts)
 
     def expect(self, sightings: Iterable[Sighting], at_once: int) -> int:
         """Take note of listed messages; returns how many are to be copied, leaving out those that

@@ -224,7 +224,7 @@ class Share:
             one.give_up()
         for name, seen in self._leases.items():
             if not self._tenancies[name].in_hand and self._holders.get(name) != seen.what.owner:
-                self._holders[name] = seen.what.owner
+                self._holders[name] = self._tenancies[name].other = seen.what.owner
                 if seen.what.owner:
                     log.info("writer.standby", destination=name, holder=seen.what.owner)
 

@@ -15,6 +15,7 @@ from mailsyncd.errors import DestinationFull, DestinationSuspected, MessageRejec
 from mailsyncd.flow.ready import Ready
 from mailsyncd.flow.stragglers import UNCLEAR_TRIES, Stragglers
 from mailsyncd.flow.suspicion import Key, Suspicion
+from mailsyncd.meter import Meter
 from mailsyncd.model import Message
 from mailsyncd.ports import Clock
 from mailsyncd.status import WriterState
@@ -31,7 +32,8 @@ QUICK_PAUSE = 2.0  # seconds between probes with messages that were not refused 
 class Standstill:
     """Of one destination; it outlives connections."""
 
-    def __init__(self, destination: str, clock: Clock, suspicion: Suspicion) -> None:
+    def __init__(self, destination: str, clock: Clock, suspicion: Suspicion, meter: Meter) -> None:
+        self._meter = meter
         self._destination = destination
         self._clock = clock
         self._suspicion = suspicion
@@ -121,7 +123,9 @@ class Standstill:
         self._state, self._why = state, str(error)
         self._until = max(self._until, now + pause)
         if isinstance(error, Throttled):  # not to be cut short, whatever is accepted meanwhile
-            self._silent_until = max(self._silent_until, now + pause)
+            until = max(self._silent_until, now + pause)
+            self._meter.throttle("destination", self._destination, until - max(self._silent_until, now))
+            self._silent_until = until
         suspected = isinstance(error, DestinationSuspected)
         self._soon = max(self._soon, now + (QUICK_PAUSE if suspected else pause))
         if new:

@@ -39,6 +39,7 @@ from mailsyncd.flow.reconnect import RARE, Reconnects
 from mailsyncd.flow.sweep import SweepTimer
 from mailsyncd.flow.tasks import first_of, until
 from mailsyncd.flow.vouch import Vouch
+from mailsyncd.meter import Meter
 from mailsyncd.model import Lane, Mailbox, Route, Via, Wake, Watermark
 from mailsyncd.policy import Past, backoff, first_watermark, watermark_after_change
 from mailsyncd.ports import Clock, Source, SourceSession, StateStore
@@ -77,6 +78,7 @@ class Belt:
     rng: Random
     vouch: Vouch
     wanted: asyncio.Event = field(default_factory=asyncio.Event)
+    meter: Meter = field(default_factory=Meter)
 
 
 class Watch:
@@ -93,6 +95,7 @@ class Watch:
         self.detail = ""
         self.folder_trouble = ""
         self.complete = False
+        self._again_mono = 0.0  # when to connect, after a pause
         self._source = source
         self._oddities = Oddities()
         self._unsure: Watermark | None = None  # to be compared with what the source shows
@@ -120,6 +123,7 @@ class Watch:
                 wait = max(wait, pause or 0.0, self.allowance.resting())
                 if reconnects.rare:
                     wait = self.allowance.in_turn(wait, RARE)
+                self._again_mono = self._belt.clock.monotonic() + wait
                 await self._belt.clock.sleep(wait)
 
     async def run_once(self) -> None:
@@ -158,10 +162,12 @@ class Watch:
             return self._retry(RouteState.RETRYING, error, -1)
         except RouteBlocked as error:
             return self._retry(RouteState.BLOCKED, error, BLOCKED_RETRY)
+        self._belt.meter.disconnected("source", self.route.name, None)
         return None
 
     def _retry(self, state: RouteState, error: Exception, pause: float) -> float:
         self._enter(state, str(error))
+        self._belt.meter.disconnected("source", self.route.name, error)
         event = "route.blocked" if state is RouteState.BLOCKED else "route.retrying"
         log.log(40 if state is RouteState.BLOCKED else 30, event, error=str(error))
         return pause
@@ -371,7 +377,7 @@ class Watch:
 
     def status(self) -> RouteStatus:
         """As `mailsyncd check` shows it."""
-        progress = self.progress
+        progress, tally, now = self.progress, self.tally, self._belt.clock.monotonic()
         blocked, held = bool(self.folder_trouble), self._held(progress) if progress else 0
         return RouteStatus(
             name=self.route.name,
@@ -381,8 +387,13 @@ class Watch:
             last_uid=progress.stored.last_uid if progress else None,
             unsettled=progress.unsettled if progress else 0,
             oldest_age=self._oldest_age(progress) if progress else None,
-            copied=self.tally.copied,
-            skipped=self.tally.skipped,
-            failed=self.tally.failed,
+            copied=tally.copied,
+            skipped=tally.skipped,
+            failed=tally.failed,
             listed_age=self._timer.age(),
+            set_aside=progress.failures.count if progress else 0,
+            copied_age=None if tally.copied_mono is None else now - tally.copied_mono,
+            copied_in=tally.copied_in,
+            pause=max(0.0, self._again_mono - now),
+            ages=progress.ages(now) if progress else (),
         )

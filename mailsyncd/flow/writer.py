@@ -83,7 +83,7 @@ class Writer:
         self._record_ttl = record_ttl
         self._ledger = Ledger(belt, watches, record_ttl)
         self.folders = Folders(belt, watches)
-        self._outcomes = Outcomes(watches, belt.clock)
+        self._outcomes = Outcomes(watches, belt)
         self.duplicates = Duplicates(recovery)
         self.later = Later(belt)
         self.in_flight: set[tuple[str, int, int]] = set()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -36,6 +36,7 @@ CONFLICT = "TransactionConflictException"
 CANCELLED = "TransactionCanceledException"
 INVALID = "ValidationException"
 WRITES = {"PutItem", "TransactWriteItems"}
+BILLED = {"GetItem": "read", "Query": "read"} | dict.fromkeys(WRITES, "write")
 PASSING = {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
 
 
@@ -93,12 +94,14 @@ Verdict = list[Item | None] | None  # see DynamoClient.transact()
 
 
 class DynamoClient:
-    """`requests` counts the operations that were asked for; `where` names the table in errors."""
+    """`requests` counts the operations that were asked for, `units` what DynamoDB charged for those that
+    it did; `where` names the table in errors."""
 
     def __init__(
         self, table: str, *, region: str | None, endpoint_url: str | None, clock: Clock, timeout: float
     ) -> None:
         self.requests: Counter[str] = Counter()
+        self.units: defaultdict[str, float] = defaultdict(float)
         self.table = table
         self.where = f"DynamoDB table {table}" + (f" at {endpoint_url}" if endpoint_url else "")
         self.clock = clock
@@ -148,6 +151,8 @@ class DynamoClient:
         client = await self._client()
         operation = client.meta.method_to_api_mapping[method]
         self.requests[operation] += 1
+        if operation in BILLED:
+            arguments["ReturnConsumedCapacity"] = "TOTAL"
         try:
             async with asyncio.timeout(self._deadline):
                 answer: dict[str, Any] = await getattr(client, method)(**arguments)
@@ -158,6 +163,8 @@ class DynamoClient:
         # The SDK takes a web page with status 200 for an empty answer, and so for a granted claim.
         if "amz-json" not in answer["ResponseMetadata"]["HTTPHeaders"].get("content-type", ""):
             raise StateUnavailable(f"{self.where}: what answers there is not DynamoDB: check the address")
+        for bill in _bills(answer):
+            self.units[BILLED[operation]] += bill.get("CapacityUnits", 0.0)
         if operation in WRITES:
             reached(Step.STORE_COMMITTED)
         return answer
@@ -241,6 +248,12 @@ class DynamoClient:
 
     def _lost_to_others(self) -> Unfit:
         return Unfit(f"{self.where}: other writes keep getting in the way, {CONFLICTS} times")
+
+
+def _bills(answer: Mapping[str, Any]) -> list[dict[str, float]]:
+    """One, or for a transaction one a table."""
+    found = answer.get("ConsumedCapacity") or []
+    return [found] if isinstance(found, dict) else found
 
 
 def _in_the_way(reason: Mapping[str, Any]) -> Item | None:

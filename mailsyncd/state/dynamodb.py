@@ -12,7 +12,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from mailsyncd.errors import StateUnavailable
-from mailsyncd.model import Counts, Event, Failure, Lease, Member, Record, Status, Trace, Traffic, Watermark
+from mailsyncd.model import (
+    Counts,
+    Event,
+    Failure,
+    Lease,
+    Member,
+    Record,
+    Status,
+    Trace,
+    Traffic,
+    Usage,
+    Watermark,
+)
 from mailsyncd.ports import Clock, Refused
 from mailsyncd.state import dynamo_table, items, rules
 from mailsyncd.state.dynamo_client import ABSENT, Condition, DynamoClient, Write, absent_or, equal
@@ -50,6 +62,9 @@ class DynamoStore:
     async def close(self) -> None:
         await self._group.close()
         await self._client.close()
+
+    def usage(self) -> Usage:
+        return Usage(dict(self._client.requests), dict(self._client.units))
 
     async def init_table(self, *, point_in_time_recovery: bool, deletion_protection: bool) -> list[str]:
         """Make the table if it is missing; safe to repeat. Returns what was done."""

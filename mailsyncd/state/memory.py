@@ -6,7 +6,19 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from mailsyncd.errors import StateUnavailable
-from mailsyncd.model import Counts, Event, Failure, Lease, Member, Record, Status, Trace, Traffic, Watermark
+from mailsyncd.model import (
+    Counts,
+    Event,
+    Failure,
+    Lease,
+    Member,
+    Record,
+    Status,
+    Trace,
+    Traffic,
+    Usage,
+    Watermark,
+)
 from mailsyncd.ports import Refused
 from mailsyncd.state import rules
 from mailsyncd.state.items import Item
@@ -47,6 +59,9 @@ class MemoryStore:
 
     async def close(self) -> None:
         """Nothing to close."""
+
+    def usage(self) -> Usage:
+        return Usage({})
 
     async def watermark(self, route: str) -> Watermark | None:
         return rules.watermark(self.table, route)

@@ -16,7 +16,19 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mailsyncd.errors import StateUnavailable
-from mailsyncd.model import Counts, Event, Failure, Lease, Member, Record, Status, Trace, Traffic, Watermark
+from mailsyncd.model import (
+    Counts,
+    Event,
+    Failure,
+    Lease,
+    Member,
+    Record,
+    Status,
+    Trace,
+    Traffic,
+    Usage,
+    Watermark,
+)
 from mailsyncd.ports import Clock, Refused
 from mailsyncd.state import items, rules, sqlite_file
 from mailsyncd.state.items import Item
@@ -78,7 +90,9 @@ class SqliteStore:
         self._expiry_due = 0.0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="state")
         self._closed = False
+        self._calls = self._transactions = 0
         self._waiting: list[Call] = []
+        self._calls = self._transactions = 0
         self._running: asyncio.Task[None] | None = None
 
     # --------------------------------------------------------------------- life
@@ -115,6 +129,9 @@ class SqliteStore:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, sqlite_file.guarded, self._path, work)
 
+    def usage(self) -> Usage:
+        return Usage({"call": self._calls, "transaction": self._transactions})
+
     # ------------------------------------------------------------ transactions
 
     async def _do(self, work: Callable[[_SqliteTable], T]) -> T:
@@ -129,6 +146,7 @@ class SqliteStore:
         while self._waiting:
             calls, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
             outcomes: list[Any]
+            self._calls, self._transactions = self._calls + len(calls), self._transactions + 1
             try:
                 outcomes = await self._on_thread(lambda calls=calls: self._transact(calls))  # type: ignore[misc]
             except Exception as error:  # noqa: BLE001 - each caller is told, none is left waiting

@@ -353,7 +353,9 @@ NASTY = [
     f'"{"x" * 5000}"',
 ]
 FIELDS = [
-    (name, key) for name in ("daemon", "state", "outlook", "routes") for key in SECTIONS[name].model_fields
+    (name, key)
+    for name in ("daemon", "state", "http", "outlook", "routes")
+    for key in SECTIONS[name].model_fields
 ]
 
 

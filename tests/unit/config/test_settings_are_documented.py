@@ -23,6 +23,7 @@ PAGE = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
 HEADINGS = {
     "daemon": "[daemon]",
     "state": "[state]",
+    "http": "[http]",
     "outlook": "[outlook] and [[destinations]]",
     "routes": "[[routes]]",
 }
