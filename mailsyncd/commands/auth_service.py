@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from mailsyncd.account import Account, AuthKind
 from mailsyncd.auth import service
-from mailsyncd.auth.grant import Grant, json_object, token_client, url_problem
+from mailsyncd.auth.grant import Grant, json_object, token_client
 from mailsyncd.commands.load import with_all_held
 from mailsyncd.commands.tables import printable
 from mailsyncd.config.applicants import Applicant, applicants
@@ -137,8 +137,6 @@ def _problems(one: Applicant, wish: Wish) -> Iterator[Problem]:
             yield problem
     if wish.provider and not re.fullmatch(r"[^@\s]+@[^@\s]+", wish.email or ""):
         yield Problem("--email", 'is missing, or no email address; say whose mailbox it is: "me@example.com"')
-    if why := url_problem(one.account.token_url):
-        yield Problem("token_url", why)
 
 
 # ------------------------------------------------------------------------ what came of it
@@ -165,15 +163,16 @@ def _wrong_audience(account: Account, token: str) -> str | None:
         return None
     resource, is_default, _ = (account.scope or "").partition("/.default")
     audience, roles = claims.get("aud"), claims.get("roles", [])
-    if is_default and isinstance(audience, str) and audience.startswith("https://"):
-        if audience.rstrip("/") != resource:
-            return f"the token is for another service than {resource}: check scope"
-        if not isinstance(roles, list) or _ROLE not in roles:
-            return (
-                f"the token gives no right to IMAP: add the application permission {_ROLE} of Office 365 "
-                "Exchange Online, and have an administrator grant consent"
-            )
-    return None
+    if not is_default or not isinstance(audience, str):
+        return None
+    if audience.startswith("https://") and audience.rstrip("/") != resource:
+        return f"the token is for another service than {resource}: check scope"
+    if isinstance(roles, list) and _ROLE in roles:
+        return None
+    return (
+        f"the token gives no right to IMAP: add the application permission {_ROLE} of Office 365 "
+        "Exchange Online, and have an administrator grant consent"
+    )
 
 
 def _said(account: Account, grant: Grant) -> Iterator[str]:

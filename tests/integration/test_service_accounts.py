@@ -279,6 +279,7 @@ def application_token(**claims: object) -> str:
             {"aud": "https://graph.microsoft.com", "roles": ["IMAP.AccessAsApp"]},
             "is for another service than",
         ),
+        ({"aud": "00000002-0000-0ff1-ce00-000000000000"}, "gives no right to IMAP"),
         ({"aud": "https://outlook.office365.com", "roles": ["IMAP.AccessAsApp"]}, "A token for"),
     ],
 )
