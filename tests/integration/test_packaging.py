@@ -65,7 +65,7 @@ def test_the_wheel_says_what_it_is_what_it_needs_and_under_which_licence(wheel: 
     needs = [line.partition(": ")[2] for line in about.splitlines() if line.startswith("Requires-Dist: ")]
     names, wanted = ([re.split("[<>]", one)[0] for one in some] for some in (needs, PROJECT["dependencies"]))
     assert sorted(names) == sorted(wanted)
-    assert "mailsyncd = mailsyncd.cli:main" in entry
+    assert "mailsyncd = mailsyncd.__main__:program" in entry
     assert licence.split()[:5] == ["GNU", "GENERAL", "PUBLIC", "LICENSE", "Version"]
 
 
