@@ -51,8 +51,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_holds_the_package_whole_and_nothing_else(wheel: Path) -> None:
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "mailsyncd").rglob("*.py")}
-    assert names == modules
+    files = (path for path in (ROOT / "mailsyncd").rglob("*") if path.is_file())
+    there = {path.relative_to(ROOT).as_posix() for path in files if "__pycache__" not in path.parts}
+    assert names == there
 
 
 def test_the_wheel_says_what_it_is_what_it_needs_and_under_which_licence(wheel: Path) -> None:
