@@ -32,9 +32,11 @@ class Between:
     outlook: OutlookServer
     daemon_keys: Mapping[str, object] = field(default_factory=dict)
     destination_keys: Mapping[str, object] = field(default_factory=dict)
+    http_keys: Mapping[str, object] = field(default_factory=dict)
 
     def write_configuration(self) -> Path:
         lines = ["[daemon]", 'socket = "s"', *_keys(self.daemon_keys)]
+        lines += ["[http]", *_keys(self.http_keys)]
         lines += ["[state]", 'path = "state.db"', "[outlook]", f'email = "{OUTLOOK_USER}"']
         lines += [*_server(self.outlook.port), *_keys(self.destination_keys)]
         for user, folder in self.routes.items():

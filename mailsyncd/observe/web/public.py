@@ -17,7 +17,7 @@ HIDDEN = "…"
 LONGEST = 400  # characters of a detail
 # What a server says when it takes or gives a message; a code in brackets is of RFC 5530, the rest is its own.
 _OF_A_MESSAGE = re.compile(
-    r"(\((?:APPEND|UID FETCH)\): the server said [A-Z]+(?: \[[A-Z-]+(?=[ \]]))?).*", re.S
+    r"(\((?:APPEND|UID FETCH)\): the server said [A-Z]+(?: \[[A-Z-]+(?:\]|(?= )))?).*", re.S
 )
 _ADDRESS = re.compile(r"[^\s@<>()\[\]{}\"',:;]+@[^\s@<>()\[\]{}\"',:;]+")
 

@@ -21,7 +21,8 @@ const REASONS = {
 
 const number = value => value.toLocaleString("en-US");
 const plural = (count, noun) => `${number(count)} ${noun}${count === 1 ? "" : "s"}`;
-const ago = seconds => seconds < 1.5 ? "just now" : `${span(Math.floor(seconds))} ago`;
+const lasting = seconds => seconds < 99.5 ? `${Math.max(1, Math.ceil(seconds))} s` : span(seconds);
+const ago = seconds => seconds < 1.5 ? "just now" : `${lasting(Math.floor(seconds))} ago`;
 const word = state => WORDS[state] ?? state.replaceAll("_", " ");
 
 function make(name, className, ...children) {
@@ -86,8 +87,8 @@ function showRoute(route) {
   say(parts.last, route.copied_age === null ? number(route.copied) : ago(route.copied_age));
   say(parts.lastLabel, route.copied_age === null ? "copied" : `${number(route.copied)} copied`);
   say(parts.open, route.unsettled ? number(route.unsettled) : word(route.state));
-  say(parts.openLabel, route.unsettled ? `waiting ${span(Math.max(1, route.oldest_age ?? 0))}` : route.set_aside ? `${number(route.set_aside)} set aside` : route.listed_age === null ? "" : `looked ${ago(route.listed_age)}`);
-  const wait = route.pause >= 1 && tone !== "good" ? ` (again in ${span(Math.ceil(route.pause))})` : "";
+  say(parts.openLabel, route.unsettled ? `waiting ${lasting(route.oldest_age ?? 0)}` : route.set_aside ? `${number(route.set_aside)} set aside` : route.listed_age === null ? "" : `looked ${ago(route.listed_age)}`);
+  const wait = route.pause >= 1 && tone !== "good" ? ` (again in ${lasting(route.pause)})` : "";
   say(parts.detail, route.detail ? route.detail + wait : "");
   parts.detail.hidden = !route.detail;
   return parts.element;
@@ -122,7 +123,7 @@ function destination(one) {
   const told = busy.filter(([count]) => count).map(([count, what]) => `${number(count)} ${what}`).join(", ");
   const [host, , , pid] = one.holder.split("/");
   const lease = one.epoch !== null ? `lease held here, term ${number(one.epoch)}` : host ? `lease held by ${host}, process ${pid ?? "?"}` : "";
-  const wait = one.pause >= 1 ? `${word(one.state)} for ${span(Math.ceil(one.pause))}` : word(one.state);
+  const wait = one.pause >= 1 ? `${word(one.state)} for ${lasting(one.pause)}` : word(one.state);
   return item(one.name, pill(one.state, wait), make("p", "", told || "nothing in flight", lease ? ` · ${lease}` : ""),
     one.detail && make("p", "why", one.detail));
 }
@@ -139,7 +140,7 @@ function account(one, now) {
 }
 
 function failure(one, now) {
-  const next = one.next_attempt_at === null ? "not tried again by itself" : one.next_attempt_at > now ? `tried again in ${span(one.next_attempt_at - now)}` : "tried again now";
+  const next = one.next_attempt_at === null ? "not tried again by itself" : one.next_attempt_at > now ? `tried again in ${lasting(one.next_attempt_at - now)}` : "tried again now";
   return item(one.route, make("span", "pill", ago(Math.max(0, now - one.at))),
     make("p", "why", REASONS[one.kind] ?? one.kind), make("p", "more", one.error),
     make("p", "more", `${next} · `, make("code", "", `mailsyncd failures show ${one.uidvalidity}-${one.uid}`)));
@@ -168,7 +169,7 @@ function verdict(status) {
 function story(status) {
   const copied = status.routes.reduce((sum, one) => sum + one.copied, 0);
   const last = Math.min(Infinity, ...status.routes.filter(one => one.copied_age !== null).map(one => one.copied_age));
-  const since = `${plural(copied, "message")} copied in ${span(Math.max(1, status.uptime))}`;
+  const since = `${plural(copied, "message")} copied in ${lasting(status.uptime)}`;
   return last === Infinity ? since : `${since}, the last one ${ago(last)}`;
 }
 
@@ -187,7 +188,7 @@ function show(status) {
   const open = status.routes.reduce((sum, one) => sum + one.unsettled, 0);
   const oldest = Math.max(0, ...status.routes.map(one => one.oldest_age ?? 0));
   say($("waiting"), number(open));
-  say($("waiting-label"), open ? `waiting, the oldest for ${span(Math.max(1, oldest))}` : "waiting");
+  say($("waiting-label"), open ? `waiting, the oldest for ${lasting(oldest)}` : "waiting");
   $("waiting").parentElement.classList.toggle("warn", oldest > 900);
   const aside = status.routes.reduce((sum, one) => sum + one.set_aside, 0);
   say($("aside"), number(aside));
@@ -201,7 +202,7 @@ function show(status) {
   fill($("accounts"), accounts.map(one => account(one, status.now)), "none");
   fill($("failures"), [...status.set_aside].reverse().slice(0, 12).map(one => failure(one, status.now)), "Nothing: every message found its way.");
   const reload = status.reload === "none yet" ? "" : ` · last reload: ${status.reload}`;
-  say($("footer"), `mailsyncd ${status.version} · up ${span(Math.max(1, status.uptime))} · run ${status.run_id}${reload}`);
+  say($("footer"), `mailsyncd ${status.version} · up ${lasting(status.uptime)} · run ${status.run_id}${reload}`);
 }
 
 function away(why) {

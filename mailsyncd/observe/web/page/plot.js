@@ -55,7 +55,7 @@ export function draw(svg, hour) {
   for (const [ago, delay, pushed, count] of delays.sort((a, b) => a[2] - b[2] || b[3] - a[3])) {
     const radius = Math.min(13, 2.6 + 1.5 * Math.sqrt(count - 1));
     const point = shape("circle", { class: pushed ? "push" : "other", cx: x(ago).toFixed(1), cy: y(delay).toFixed(1), r: radius.toFixed(1) });
-    point.append(shape("title", {}, `${count === 1 ? "1 message" : `${count} messages`} in about ${span(delay)}, ${span(Math.max(1, ago))} ago`));
+    point.append(shape("title", {}, `${count === 1 ? "1 message" : `${count} messages`} in about ${span(delay)}, ${Math.max(1, Math.round(ago / 60))} min ago`));
     drawn.push(point);
   }
   const median = quantile(delays.filter(one => one[2]), 0.5);

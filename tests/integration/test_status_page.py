@@ -1,0 +1,201 @@
+"""The status page of the real daemon: over HTTP as scripts see it, and in a browser as people do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from between_sims import Between, Child, between
+from chromium import Page, a_page
+from statuses import Shown
+
+from mailsyncd.observe.web.guard import Guard
+from mailsyncd.observe.web.server import MOST_CONNECTIONS, serving
+
+USERS = {"ann@gmail.example": "Gmail/ann", "bob@gmail.example": "Gmail/<b>bob</b>"}
+TOKEN = "a-token-of-this-test"
+SECRET_SUBJECT = "Nobody shall read this in a status"
+SENDER = "stranger@elsewhere.example"
+MAIL = f"From: {SENDER}\r\nSubject: {SECRET_SUBJECT}\r\nMessage-ID: <%d@x>\r\n\r\nhello\r\n"
+
+
+def a_port() -> int:
+    with socket.socket() as line:
+        line.bind(("127.0.0.1", 0))
+        return int(line.getsockname()[1])
+
+
+def deliver(bed: Between, number: int, user: str = "ann@gmail.example") -> None:
+    bed.gmail.deliver(user, (MAIL % number).encode())
+
+
+@asynccontextmanager
+async def watched(directory: Path, **keys: object) -> AsyncIterator[tuple[Between, Child, str]]:
+    """A daemon between simulators, with its page, once it watches."""
+    port = a_port()
+    async with between(directory, USERS) as bed:
+        bed.http_keys = {"listen": f"127.0.0.1:{port}", **keys}
+        async with bed.daemon() as child:
+            await child.until(lambda: bool(child.events("http.listening")))
+            await child.until(lambda: len(child.events("route.connected")) == len(USERS))
+            yield bed, child, f"http://127.0.0.1:{port}"
+
+
+async def get(url: str, method: str = "GET", **headers: str) -> tuple[int, str, Any]:
+    async with (
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(20)) as http,
+        http.request(method, url, headers=headers) as answer,
+    ):
+        return answer.status, await answer.text(), answer.headers
+
+
+# ------------------------------------------------------------------- as scripts see it
+
+
+async def test_a_daemon_tells_over_http_what_it_does(tmp_path: Path) -> None:
+    async with watched(tmp_path) as (bed, child, url):
+        for number in range(3):
+            deliver(bed, number)
+        await child.until(lambda: bed.missing == 0)
+        await child.until(lambda: len(child.events("message.copied")) == 3)
+        assert (await get(f"{url}/healthz"))[:2] == (200, "healthy\n")
+        assert (await get(f"{url}/readyz"))[:2] == (200, "ready\n")
+        _, metrics, headers = await get(f"{url}/metrics")
+        assert headers["Content-Type"].startswith("text/plain; version=0.0.4")
+        route = 'route="ann@gmail.example > Gmail/ann"'
+        assert f'mailsyncd_messages_total{{destination="outlook",outcome="copied",{route}}} 3.0' in metrics
+        assert 'mailsyncd_delivery_since_seen_seconds_count{destination="outlook",via="push"}' in metrics
+        assert 'mailsyncd_state_requests_total{operation="transaction"}' in metrics
+        status, text, headers = await get(f"{url}/status.json")
+        told = json.loads(text)
+        assert (status, told["health"]) == (200, "healthy")
+        assert {one["name"]: one["copied"] for one in told["routes"]}["ann@gmail.example > Gmail/ann"] == 3
+        assert headers["Content-Security-Policy"].startswith("default-src 'none'")
+        assert headers["Cache-Control"] == "no-store"
+        for words in (SECRET_SUBJECT, SENDER, "hello"):
+            assert words not in metrics + text
+
+
+async def test_only_reading_and_only_by_a_name_of_ours(tmp_path: Path) -> None:
+    async with watched(tmp_path, token=TOKEN, hosts=["mail.example.org"]) as (_, _, url):
+        shown = {"Authorization": f"Bearer {TOKEN}"}
+        for path in ("/", "/page.js", "/healthz", "/readyz", "/metrics", "/status.json", "/nothing"):
+            assert (await get(url + path))[0] == 401
+        status, text, _ = await get(f"{url}/status.json", "HEAD", **shown)
+        assert (status, text) == (200, "")
+        for method in ("POST", "PUT", "DELETE", "OPTIONS"):
+            assert (await get(f"{url}/status.json", method, **shown))[0] == 405
+        assert (await get(f"{url}/nothing", **shown))[0] == 404
+        assert (await get(f"{url}/", Host="evil.example", **shown))[0] == 421
+        assert (await get(f"{url}/", Host="mail.example.org", **shown))[0] == 200
+
+
+async def test_a_port_that_is_taken_is_told_in_a_line_and_holds_up_no_mail(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        async with between(tmp_path, USERS) as bed:
+            bed.http_keys = {"listen": f"127.0.0.1:{other.getsockname()[1]}"}
+            async with bed.daemon() as child:
+                deliver(bed, 1)
+                await child.until(lambda: bed.missing == 0)
+                (told,) = child.events("http.unavailable")
+                assert "address already in use" in str(told["error"]).lower()
+
+
+async def test_without_listen_nothing_of_it_is_loaded(tmp_path: Path) -> None:
+    async with between(tmp_path, USERS) as bed, bed.daemon() as child:
+        await child.until(lambda: len(child.events("route.connected")) == len(USERS))
+        mapped = Path(f"/proc/{child.process.pid}/maps").read_text()
+        assert "sqlite" in mapped, "this is where its libraries show"
+        assert "aiohttp" not in mapped
+        assert child.events("http.listening") == []
+
+
+async def test_who_holds_connections_and_says_nothing_keeps_nobody_out(tmp_path: Path) -> None:
+    port = a_port()
+    async with serving("127.0.0.1", port, Guard(None, frozenset()), Shown().sight()):
+        held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(MOST_CONNECTIONS + 10)]
+        try:
+            assert (await get(f"http://127.0.0.1:{port}/healthz"))[0] == 200
+            async with asyncio.timeout(10):
+                assert await held[0][0].read() == b""  # the oldest had to go
+        finally:
+            for _, writer in held:
+                writer.close()
+
+
+# ------------------------------------------------------------------- as people see it
+
+
+async def nothing_is_cut_off(page: Page) -> None:
+    assert await page.value("document.documentElement.scrollWidth <= innerWidth")
+
+
+async def test_the_page_shows_mail_as_it_arrives(tmp_path: Path) -> None:
+    async with watched(tmp_path) as (bed, _, url), a_page(tmp_path / "profile") as page:
+        await page.look(width=1280, height=800)
+        await page.open(url)
+        await page.until("document.querySelectorAll('.route.good').length === 2")
+        assert await page.value("document.getElementById('verdict').textContent") == "All mail is there"
+        await page.value("window.same = true")
+        deliver(bed, 1)
+        await page.until("document.getElementById('hour').textContent === '1'")
+        await page.until("document.querySelectorAll('#plot circle.push').length === 1")
+        for number in range(2, 7):
+            deliver(bed, number, "bob@gmail.example")
+        await page.until("document.getElementById('hour').textContent === '6'")
+        await page.until(
+            "[...document.querySelectorAll('.route')].some(r => r.textContent.includes('5 copied'))"
+        )
+        assert await page.value("window.same"), "it was not loaded anew"
+        names = await page.value("[...document.querySelectorAll('.route .name')].map(n => n.textContent)")
+        assert names == ["ann@gmail.example→ Gmail/ann", "bob@gmail.example→ Gmail/<b>bob</b>"]
+        assert await page.value("document.querySelector('.route b')") is None
+        text = await page.value("document.documentElement.outerHTML")
+        assert SECRET_SUBJECT not in text
+        assert SENDER not in text
+        assert page.complaints == []
+        assert {one.split("/")[2] for one in page.asked} == {url.split("/")[2]}
+
+
+async def test_the_page_says_when_the_daemon_is_gone(tmp_path: Path) -> None:
+    async with a_page(tmp_path / "profile") as page:
+        async with watched(tmp_path) as (_, _, url):
+            await page.open(url)
+            await page.until("document.body?.dataset.health === 'healthy'")
+        await page.until("document.body.dataset.health === 'away'")
+        assert "does not answer" in await page.value("document.getElementById('verdict').textContent")
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [360, 390, 768, 1280, 1920])
+async def test_the_page_fits_every_window_by_day_and_by_night(tmp_path: Path, width: int, dark: bool) -> None:
+    port = a_port()
+    async with (
+        serving("127.0.0.1", port, Guard(None, frozenset()), Shown().sight()),
+        a_page(tmp_path / "profile") as page,
+    ):
+        await page.look(width=width, height=800, dark=dark, mobile=width < 500)
+        await page.open(f"http://127.0.0.1:{port}/")
+        await page.until("document.querySelectorAll('.route').length === 5")
+        await nothing_is_cut_off(page)
+        ground = await page.value("getComputedStyle(document.body).backgroundColor")
+        assert (sum(map(int, ground[4:-1].split(","))) < 150) == dark
+        told = await page.value("document.body.innerText")
+        for words in (
+            "Something needs you",
+            "throttled for 42 s",
+            "Too large for the destination",
+            "needs you",
+        ):
+            assert words in told
+        assert await page.value("document.querySelectorAll('#plot circle').length") > 50
+        assert page.complaints == []
