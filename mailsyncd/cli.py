@@ -18,6 +18,7 @@ from pathlib import Path
 from mailsyncd import __version__
 from mailsyncd.commands.auth_options import add_auth
 from mailsyncd.commands.lambda_options import add_lambda
+from mailsyncd.commands.status_options import add_status
 from mailsyncd.errors import ConfigError, LeaseLost, MailsyncError, SecretsUnavailable, StateUnavailable
 
 EXIT_OK = 0
@@ -78,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run_once(commands)
     add_lambda(commands, _lambda)
     _add_check(commands)
+    add_status(commands)
     _add_config(commands)
     _add_state(commands)
     _add_failures(commands)
