@@ -30,6 +30,7 @@ class Gate:
         self._grace = grace
         self._closed_since: float | None = None
         self._probing = asyncio.Lock()
+        self.quickest = float("inf")  # seconds until an answer
 
     @property
     def closed(self) -> bool:
@@ -39,6 +40,7 @@ class Gate:
         """What the store answers, however often it takes within the grace time."""
         failing_since: float | None = None
         for delay in backoff(self._rng, 0.2, 5.0):
+            began = self._clock.monotonic()
             try:
                 answer = await ask()
             except StateUnavailable as error:
@@ -49,6 +51,7 @@ class Gate:
                 await self._clock.sleep(delay)
                 await self._until_it_answers(error)
             else:
+                self.quickest = min(self.quickest, self._clock.monotonic() - began)
                 self._reopen()
                 return answer
         raise AssertionError("the backoff never ends")

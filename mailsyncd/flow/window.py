@@ -16,7 +16,7 @@ from mailsyncd.model import Lane
 from mailsyncd.ports import Clock, SinkLimits
 
 FIRST = 4  # messages in flight on a fresh connection, or an eighth of the most there may be
-LATE = 0.02  # seconds, and twice the quickest answer: what new mail may have to wait for
+LATE = 0.012  # seconds, and twice the quickest: what new mail may have to wait for
 STEP = 8  # the window changes by one part in so many
 
 
@@ -36,7 +36,7 @@ class Window:
         }
         self._changed = asyncio.Event()
         self._next_turn = self._adjusted = clock.monotonic()
-        self._quickest = float("inf")
+        self._quickest_answer = float("inf")  # seconds
         self._was_late = False
         self.on_wire = 0
         self.in_hand = 0
@@ -97,7 +97,7 @@ class Window:
             yield
         finally:
             self._leave(size)
-        self._answered(began)
+        self._quickest_answer = min(self._quickest_answer, self._clock.monotonic() - began)
 
     async def _wait(self, size: int, lane: Lane) -> None:
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -140,13 +140,13 @@ class Window:
 
     # ---------------------------------------------------------------- how it goes
 
-    def _answered(self, began: float) -> None:
-        """The window is too large when answers come late: then messages only wait for each other,
-        and new mail behind them. After the first late one it is changed once for what was on the
-        wire together, by one part in so many."""
+    def went_well(self, began: float, store: float) -> None:
+        """What was claimed then has been sent and finished. The window is too large when that takes long:
+        messages only wait for each other, for the wire or for the state store, and new mail behind
+        them. After the first late one it is changed once for what was in hand together, by one part
+        in so many. `store`: seconds that the state store takes for an answer, at best."""
         took = (now := self._clock.monotonic()) - began
-        self._quickest = min(self._quickest, took)
-        late = took > LATE + 2 * self._quickest
+        late = took > LATE + 2 * (self._quickest_answer + store)
         if not late and not self._was_late:
             self.most_on_wire = min(self.most_on_wire + 1, self._limits.window)
         elif began >= self._adjusted:

@@ -130,6 +130,7 @@ class Writer:
         appended: Appended | None = None
         try:
             record = await self._claim(wire.session, message)
+            claimed = self._belt.clock.monotonic()
             if record is not None and (there := self._there(message, record)) is not None:
                 await self._finish(message.ref, record, there, sent=False)
             elif record is not None:
@@ -137,6 +138,7 @@ class Writer:
                     appended = await self._append(wire, message, record)
                     self._standstill.accepted(message.ref.key)
                     await self._finish(message.ref, record, appended)
+                wire.window.went_well(claimed, self._belt.gate.quickest)
             record = None
             await self._ledger.resolve(message.ref)
         except asyncio.CancelledError:
@@ -275,8 +277,6 @@ class Writer:
             return await self._belt.store.advance(route, new, expected=stored)
 
         return await self._belt.gate.call(advance)
-
-    # --------------------------------------------------------------- the folder
 
     async def _folder(self, session: SinkSession, ref: MessageRef) -> Mailbox:
         try:

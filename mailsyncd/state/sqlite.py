@@ -1,7 +1,8 @@
 """The embedded state store: one SQLite file, its own thread, an answer only after the commit.
 
 Calls that come in while the thread is busy share the next transaction, and so its fsync. What
-troubles the file fails them all; what troubles one of them alone is undone by its savepoint.
+troubles the file fails them all. If something troubles one of them alone, all is undone and done once
+more, each within a savepoint of its own: savepoints for all, always, would be half of the statements.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ T = TypeVar("T")
 PENDING = "items INDEXED BY pending WHERE pk = ? AND status = 'PENDING' ORDER BY sk"
 DELIVERED = "items INDEXED BY delivered WHERE pk = ? AND status = 'DONE' AND dest_uid >= ?"
 DELIVERED_SOMEWHERE = "items INDEXED BY delivered WHERE pk = ? AND status = 'DONE' AND dest_uid IS NULL"
+UNREADABLE = (LookupError, TypeError, ValueError)  # an item that no mailsyncd wrote
 MOST_AT_ONCE = 256  # calls in one transaction
 EXPIRY_INTERVAL = 3600.0  # seconds between deletions of what has expired
 
@@ -167,7 +169,7 @@ class SqliteStore:
             raise StateUnavailable(f"{self._path}: another file was put in its place: restart mailsyncd")
         connection.execute("BEGIN" if self._read_only else "BEGIN IMMEDIATE")
         try:
-            outcomes = [self._call(connection, work) for work, _ in calls]
+            outcomes = self._outcomes(connection, calls)
             self._expire(connection)
             connection.execute("COMMIT")
             if calls and not self._read_only:
@@ -178,12 +180,20 @@ class SqliteStore:
             raise
         return outcomes
 
+    def _outcomes(self, connection: sqlite3.Connection, calls: Sequence[Call]) -> list[Any]:
+        connection.execute("SAVEPOINT calls")
+        try:
+            return [work(_SqliteTable(connection)) for work, _ in calls]
+        except UNREADABLE:
+            connection.execute("ROLLBACK TO calls")
+            return [self._call(connection, work) for work, _ in calls]
+
     def _call(self, connection: sqlite3.Connection, work: Callable[[_SqliteTable], Any]) -> Any:
         """What one call answers, or its own failure: an item that no mailsyncd wrote."""
         connection.execute("SAVEPOINT call")
         try:
             outcome = work(_SqliteTable(connection))
-        except (LookupError, TypeError, ValueError) as error:
+        except UNREADABLE as error:
             connection.execute("ROLLBACK TO call")
             outcome = StateUnavailable(
                 f"{self._path}: holds an item that can't be read ({type(error).__name__})"

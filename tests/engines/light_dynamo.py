@@ -145,15 +145,15 @@ class Engine:
         start = asked["ExclusiveStartKey"]["SK"]["S"] + "\0" if "ExclusiveStartKey" in asked else ""
         pk, first, last = (values[name]["S"] for name in (":pk", ":start", ":end"))
         items: list[Item] = []
-        size, more = 0, {}
-        for item in self._table(asked).between(pk, max(first, start), last):
+        size, seen, more = 0, 0, {}
+        for seen, item in enumerate(self._table(asked).between(pk, max(first, start), last), 1):
             size += len(json.dumps(item))
             if only is None or holds(only, asked, item):
                 items.append(item)
-            if size > PAGE:
+            if size > PAGE or seen == asked.get("Limit"):
                 more = {"LastEvaluatedKey": {"PK": item["PK"], "SK": item["SK"]}}
                 break
-        return {"Items": items, "Count": len(items), **more}
+        return {"Items": items, "Count": len(items), "ScannedCount": seen, **more}
 
 
 def _key(item: Item) -> tuple[str, str]:

@@ -31,12 +31,14 @@ class Wire:
         return self._tasks[name]
 
     async def _hold(self, name: str, size: int, lane: Lane) -> None:
+        began = self.window._clock.monotonic()
         async with self.window.place(size, lane):
             self.there.append(name)
             try:
                 await self._answers[name].wait()
             finally:
                 self.there.remove(name)
+        self.window.went_well(began, 0.0)
 
     async def answer(self, *names: str) -> None:
         for name in names:
