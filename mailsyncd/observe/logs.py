@@ -20,6 +20,8 @@ from mailsyncd.observe import redact
 Format = Literal["auto", "json", "text"]
 Event = MutableMapping[str, Any]
 
+OURS = frozenset({"timestamp", "level", "run_id"})  # written by the pipeline, over whatever was given
+
 # Libraries that talk too much. aioimaplib logs credentials in base64, so nothing of it is let through.
 _OFF = logging.CRITICAL + 1
 _FLOORS = {
@@ -87,7 +89,10 @@ def _name_exception(event: Event, *, tracebacks: bool) -> Event:
 
 def _redacted(_logger: object, _method: str, event: Event) -> Event:
     first = {key: event.pop(key) for key in ("timestamp", "level", "event") if key in event}
-    return {key: redact.value(value, key=key) for key, value in (first | dict(event)).items()}
+    return {
+        key: value if key in OURS else redact.value(value, key=key)
+        for key, value in (first | dict(event)).items()
+    }
 
 
 def _printable(_logger: object, _method: str, event: Event) -> Event:
