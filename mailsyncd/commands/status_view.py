@@ -34,9 +34,7 @@ def view(status: Told, now: float, *, rows: int | None, plain: bool) -> Renderab
     shown = routes if rows is None else routes[: max(FEWEST, rows - FIXED - _below(status))]
     parts: list[RenderableType] = [_head(status), Text(), _routes(shown, BLOCKS if not plain else LETTERS)]
     if len(shown) < len(routes):
-        parts.append(
-            Text(f"and {len(routes) - len(shown):,} more", "dim")
-        )
+        parts.append(Text(f"and {len(routes) - len(shown):,} more", "dim"))
     parts.append(Text("backlog by age: up to 1 minute, 5 minutes, 1 hour, 1 day, and older", "dim"))
     parts += [Text(), _destinations(status.get("writers", ()))]
     if accounts := status.get("accounts", ()):

@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 from mailsyncd.meter import BUCKETS, OUTCOMES, Histogram, Meter
 from mailsyncd.model import Usage
 from mailsyncd.observe.sight import Sight
-from mailsyncd.status import AccountStatus, DaemonStatus, RouteStatus, WriterStatus
+from mailsyncd.status import AccountStatus, DaemonStatus, RouteStatus, WriterState, WriterStatus
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 Rows = Iterable[tuple[tuple[str, ...], float | None]]
@@ -42,7 +42,7 @@ class _Reading(Collector):
     def collect(self) -> Iterator[Metric]:
         status, meter = self._sight.status(), self._sight.meter
         yield from _daemon(status, meter)
-        yield from _routes(status.routes)
+        yield from _routes(_awake(status))
         yield from _destinations(status.writers)
         yield from _accounts(status.accounts, self._sight.clock.now())
         yield from _mail(meter, status.routes)
@@ -95,6 +95,12 @@ def _daemon(status: DaemonStatus, meter: Meter) -> Iterator[Metric]:
         ("outcome",),
         [((name,), count) for name, count in ({"good": 0, "failed": 0} | dict(meter.reloads)).items()],
     )
+
+
+def _awake(status: DaemonStatus) -> list[RouteStatus]:
+    """Without those that another daemon looks after: what is known of them is of long ago."""
+    asleep = {one.name for one in status.writers if one.state is WriterState.STANDBY}
+    return [one for one in status.routes if one.destination not in asleep]
 
 
 def _routes(routes: Iterable[RouteStatus]) -> Iterator[Metric]:

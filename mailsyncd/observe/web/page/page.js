@@ -94,7 +94,9 @@ function showRoute(route) {
   return parts.element;
 }
 
-function showRoutes(routes) {
+function showRoutes(status) {
+  const asleep = new Set(status.writers.filter(one => one.state === "standby").map(one => one.name));
+  const routes = status.routes.map(one => asleep.has(one.destination) ? { ...one, state: "standby", detail: "" } : one);
   const rank = one => RANKS[TONES[one.state] ?? ""];
   const sorted = [...routes].sort((a, b) => rank(a) - rank(b) || a.name.localeCompare(b.name));
   const shown = all ? sorted : sorted.slice(0, SHOWN);
@@ -195,7 +197,7 @@ function show(status) {
   $("aside").parentElement.classList.toggle("warn", aside > 0);
   draw($("plot"), hour);
   $("plot").setAttribute("aria-label", half === null ? "No announced mail in the last hour" : `Half of the announced mail took less than ${span(half)}, 95 of 100 less than ${span(most)}`);
-  showRoutes(status.routes);
+  showRoutes(status);
   fill($("destinations"), status.writers.map(destination), "none");
   const accounts = status.accounts ?? [];
   $("accounts-card").hidden = !accounts.length;
@@ -230,7 +232,7 @@ async function watch() {
   }
 }
 
-$("more").addEventListener("click", () => { all = !all; if (latest) showRoutes(latest.routes); });
+$("more").addEventListener("click", () => { all = !all; if (latest) showRoutes(latest); });
 addEventListener("resize", () => { if (latest) draw($("plot"), latest.last_hour); });
 document.addEventListener("visibilitychange", () => { if (document.visibilityState === "visible") ask(); });
 watch();
