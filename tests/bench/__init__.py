@@ -7,6 +7,8 @@ The jobs:             backlog  the peers on 2,000 messages that wait
                       routes   1 to 1,000 routes that wait for mail
                       sizes    the peers on one message, of 1 KB to 145 MB
                       state    requests and units of DynamoDB
+                      where    profiles of the hot paths, by area, of
+                      profiled the program under cProfile
 
 What they share:      corpus   the seeded mail
                       servers  two Dovecots on tmpfs, mailboxes made by copying a template

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 
-from bench import backlog, known, later, push, routes, sizes, state
+from bench import backlog, known, later, push, routes, sizes, state, where
 from bench.report import report
 
 PARTS: dict[str, Callable[[Sequence[str]], None]] = {
@@ -16,6 +16,7 @@ PARTS: dict[str, Callable[[Sequence[str]], None]] = {
     "known": known.main,
     "sizes": sizes.main,
     "state": state.main,
+    "where": where.main,
 }
 
 

@@ -53,7 +53,7 @@ def task(
     *,
     size: int | None = None,
     url: str = "",
-    profile: Path | None = None,
+    profile: daemon.Profile | None = None,
 ) -> Task:
     """A source with `count` messages, and nothing at the destination. With `url`, state is in DynamoDB."""
     user = at.user("dst")
@@ -95,9 +95,9 @@ def verified(at: Servers, peer: str, one: Task, count: int) -> str:
     return "exact" if found.lost == found.added == 0 else f"{found.lost} lost, {found.added} added"
 
 
-def _one(at: Servers, peer: str, rtt: float, count: int, url: str = "", profile: Path | None = None) -> Row:
+def _one(at: Servers, peer: str, rtt: float, count: int, url: str = "") -> Row:
     with lines(at, rtt) as between:
-        one = task(at, between, count, url=url, profile=profile)
+        one = task(at, between, count, url=url)
         usage = run(peer, one)
         trips = [line.turns for line in between.traffic]
     row: Row = {
@@ -131,7 +131,6 @@ def backlog(
     states: Sequence[str],
     count: int,
     reps: int,
-    profile: Path | None = None,
 ) -> list[Row]:
     """Every combination, `reps` times in turn, so that a busy minute of the machine hits all alike."""
     rows: list[Row] = []
@@ -148,7 +147,7 @@ def backlog(
                         continue
                     for state in states if peer == "mailsyncd" else states[:1]:
                         used = url if state == "dynamodb" and peer == "mailsyncd" else ""
-                        row = {"rep": rep, "bytes": size, **_one(at, peer, rtt, count, used, profile)}
+                        row = {"rep": rep, "bytes": size, **_one(at, peer, rtt, count, used)}
                         rows.append(row)
                         print(_line(row), flush=True)
     return rows
@@ -172,7 +171,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--state", default=",".join(STATES), help="of these stores (%(default)s)")
     parser.add_argument("--count", type=int, default=2000, help="messages (%(default)s)")
     parser.add_argument("--reps", type=int, default=3, help="the quickest counts (%(default)s)")
-    parser.add_argument("--profile", type=Path, help="a file for what cProfile finds in mailsyncd")
     parser.add_argument("--save", action="store_true", help="for docs/benchmarks.md")
     given = parser.parse_args(arguments)
     rows = backlog(
@@ -181,7 +179,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         given.state.split(","),
         given.count,
         given.reps,
-        given.profile and given.profile.resolve(),
     )
     if given.save:
         save("backlog", rows)

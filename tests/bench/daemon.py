@@ -61,10 +61,15 @@ def _server(port: int, user: str, ca_file: Path | None) -> list[str]:
     ]
 
 
-def command(*arguments: str, profile: Path | None = None) -> list[str]:
-    """The program on config.toml of its directory; `profile` takes what cProfile finds."""
-    through = ["-m", "cProfile", "-o", str(profile)] if profile else []
-    return [sys.executable, *through, "-m", "mailsyncd", *arguments, "--config", "config.toml"]
+Profile = tuple[Path, str]  # a file for what cProfile finds, and the tree that the package is taken from
+
+
+def command(*arguments: str, profile: Profile | None = None) -> list[str]:
+    """The program on config.toml of its directory."""
+    program = ["-m", "mailsyncd"]
+    if profile is not None:
+        program = [str(Path(__file__).with_name("profiled.py")), *map(str, profile)]
+    return [sys.executable, *program, *arguments, "--config", "config.toml"]
 
 
 def environment(home: Path) -> dict[str, str]:

@@ -23,7 +23,7 @@ class Task:
     port: int
     user: str
     state: str = daemon.SQLITE
-    profile: Path | None = None
+    profile: daemon.Profile | None = None
 
 
 def mailsyncd(task: Task) -> list[str]:

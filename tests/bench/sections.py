@@ -56,6 +56,13 @@ KNOWN = """## Many known messages
 A later `run-once` over so many messages, all of them copied before, nothing new; on simulated servers.
 """
 
+WHERE = """## Where the time goes
+
+Profiles of the hot paths: CPU by area, the program's start and end included. cProfile makes a call several
+times as dear as it is, so take shares from here and no sums. "before" is mailsyncd as it was when it had its
+guarantees and nothing had yet been done for its speed.
+"""
+
 SIZES = """## Large messages
 
 One message. 145 MB is about what mailsyncd takes without being told to take more. Less than 14 MiB can't be
@@ -260,6 +267,19 @@ def _price(row: Row) -> float:
     return float(row["written"] * WRITE_PRICE + row["read"] * READ_PRICE) / 1e6
 
 
+def _where(results: Results) -> str:
+    tables = []
+    for path in dict.fromkeys(row["path"] for row in results.rows("where")):
+        found = (_found(results, "where", "cpu_s", path=path, label=one) for one in ("before", "now"))
+        columns = [row for row in found if row]
+        areas = dict.fromkeys(area for row in reversed(columns) for area in row["us"])
+        table = [(area, *(f"{row['us'].get(area, 0):,.0f}" for row in columns)) for area in areas]
+        whole = [f"{1e6 * row['cpu_s'] / row['messages']:,.0f}" for row in columns]
+        head = (f"{path}: microseconds a message", *(row["label"] for row in columns))
+        tables.append(table_of(head, [*table, ("all", *whole)]))
+    return "\n".join((WHERE, "\n".join(tables)))
+
+
 SECTIONS: dict[str, Callable[[Results], str]] = {
     "backlog": _backlog,
     "later": _later,
@@ -268,4 +288,5 @@ SECTIONS: dict[str, Callable[[Results], str]] = {
     "known": _known,
     "sizes": _sizes,
     "state": _state,
+    "where": _where,
 }
