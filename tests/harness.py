@@ -11,7 +11,7 @@ from random import Random
 from fakes import FakeMailbox, FakeOutlook, VirtualClock, breathe
 
 from mailsyncd.flow.allowance import Allowance
-from mailsyncd.flow.destination import Destination, DestinationSettings
+from mailsyncd.flow.destination import Destination
 from mailsyncd.flow.gate import Gate
 from mailsyncd.flow.lease import Identity, Tenancy
 from mailsyncd.flow.queue import RefQueue
@@ -19,6 +19,7 @@ from mailsyncd.flow.ready import ReadyQueue
 from mailsyncd.flow.routes import RoutePlan, Routes
 from mailsyncd.flow.share import Share
 from mailsyncd.flow.tasks import first_of
+from mailsyncd.flow.times import DestinationSettings
 from mailsyncd.flow.vouch import Vouch
 from mailsyncd.flow.watch import Belt, RouteSettings, Watch
 from mailsyncd.model import START_ALL, Route

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
 
 import structlog
 
@@ -30,7 +29,8 @@ from mailsyncd.flow.recover import Recovery
 from mailsyncd.flow.routes import Routes
 from mailsyncd.flow.standstill import Standstill
 from mailsyncd.flow.suspicion import Suspicion
-from mailsyncd.flow.tasks import first_of, until
+from mailsyncd.flow.tasks import first_of, next_time, until, wind_up
+from mailsyncd.flow.times import DestinationSettings
 from mailsyncd.flow.watch import Belt
 from mailsyncd.flow.window import Window
 from mailsyncd.flow.wire import Wire
@@ -50,15 +50,6 @@ TICK = 1.0  # seconds: watermarks are stored this often at the most
 ONCE_ATTEMPTS = 3  # connections that run-once spends on a destination
 
 
-@dataclass(frozen=True, slots=True)
-class DestinationSettings:
-    """Seconds that a destination goes by."""
-
-    settle_window: float
-    record_ttl: float
-    drain_timeout: float
-
-
 class Destination:
     def __init__(
         self, name: str, sink: Sink, belt: Belt, routes: Routes, tenancy: Tenancy, times: DestinationSettings
@@ -75,6 +66,7 @@ class Destination:
             belt, routes.watches, tenancy, self._recovery, self._standstill, record_ttl=times.record_ttl
         )
         self._stopping = asyncio.Event()
+        self._over = asyncio.Event()  # for this connection: on stop(), and when another one is wanted
         self._wake = asyncio.Event()
         self._look_again = asyncio.Event()
         self._forgot: StateForgot | None = None
@@ -93,7 +85,7 @@ class Destination:
         while not self._tenancy.retired:
             self._stopping.clear()
             self._enter(WriterState.STANDBY)
-            await first_of(self._tenancy.turn(), self._stopped())
+            await first_of(self._tenancy.turn(), until(self._stopping))
             try:
                 if not self._stopping.is_set() and await self._tenancy.take():
                     await first_of(self._tenancy.keep(), self._work(self.routes.run), self._until_surplus())
@@ -122,11 +114,26 @@ class Destination:
     def stop(self) -> None:
         """Take nothing more, finish what is in flight; run() then returns by itself."""
         self._tenancy.retired = True
+        self._end()
+
+    def _end(self) -> None:
         self._stopping.set()
+        self._over.set()
 
     def look_again(self) -> None:
         """Whoever asks for a reload wants to know at once whether what was wrong is mended."""
         self._look_again.set()
+
+    def refit(self, settings: DestinationSettings, memory: int, sink: Sink | None) -> None:
+        """Go by these from now on; with a sink, over a new connection, once what is in flight has
+        ended. The routes' connections are left alone."""
+        self._settings = settings
+        self._belt.ready.resize(memory)
+        self._recovery.settle_window = settings.settle_window
+        if sink is not None:
+            self._sink = sink
+            self._standstill.lift()
+            self._over.set()
 
     async def _blocked(self) -> None:
         """If the state store has forgotten: without the lease, so that a rebuild may take it."""
@@ -135,15 +142,13 @@ class Destination:
             self._enter(WriterState.BLOCKED, str(forgot))
             log.error("state.forgotten", destination=self.name, error=str(forgot))
             self._look_again.clear()
-            await first_of(self._belt.clock.sleep(BLOCKED_RETRY), until(self._look_again), self._stopped())
-
-    async def _stopped(self) -> None:
-        await self._stopping.wait()
+            timer = self._belt.clock.sleep(BLOCKED_RETRY)
+            await first_of(timer, until(self._look_again), until(self._stopping))
 
     async def _until_surplus(self) -> None:
         """When another daemon is to write here, end the work as on stop(); then stand by."""
         await self._tenancy.surplus()
-        self._stopping.set()
+        self._end()
         await asyncio.get_running_loop().create_future()
 
     async def _leave(self) -> None:
@@ -170,7 +175,7 @@ class Destination:
 
     async def _feed(self, feed: Callable[[Callable[[Route], Awaitable[None]]], Awaitable[None]]) -> None:
         await feed(self._inherit)
-        self._stopping.set()
+        self._end()
         await asyncio.get_running_loop().create_future()  # until the writer has finished
 
     async def _inherit(self, route: Route) -> None:
@@ -205,12 +210,21 @@ class Destination:
             wait = reconnects.after(lived, planned=pause is None, fruitful=fruitful)
             wait = max(wait, pause or 0.0, self._standstill.silence())
             self._again_mono = self._belt.clock.monotonic() + wait
-            await first_of(self._belt.clock.sleep(wait), self._stopped())
+            await first_of(self._belt.clock.sleep(wait), self._mended())
+
+    async def _mended(self) -> None:
+        """Until what was wrong may be right by now; but a server that wants silence gets it."""
+        self._look_again.clear()
+        silence = self._state is WriterState.THROTTLED or self._standstill.silence()
+        again = self._look_again if self._state.needs_a_person else self._over
+        await first_of(until(self._stopping), *(() if silence else (until(self._over), until(again))))
 
     async def _one_connection(self) -> float | None:
         """One connection's life. Returns the shortest pause before the next; None: it ended as planned."""
         self._enter(WriterState.CONNECTING)
         opened = asyncio.Event()
+        if not self._stopping.is_set():
+            self._over.clear()
         try:
             await first_of(self._session(opened), self._stopped_before(opened))
         except Throttled as error:
@@ -233,7 +247,7 @@ class Destination:
 
     async def _stopped_before(self, opened: asyncio.Event) -> None:
         """A slow greeting must not hold up the end; once there is a session, it ends by itself."""
-        await self._stopping.wait()
+        await self._over.wait()
         if opened.is_set():
             await asyncio.get_running_loop().create_future()
 
@@ -247,7 +261,7 @@ class Destination:
             while self._may_write(session):
                 if pause := self._standstill.left(self._belt.ready):
                     pause = min(pause, GLANCE) if self._standstill.probing else pause
-                    await first_of(self._belt.clock.sleep(pause), self._stopped())
+                    await first_of(self._belt.clock.sleep(pause), until(self._over))
                     self._enter(*self._standstill.state)
                 elif self._belt.vouch.due():
                     await self._inspect(session, window, self._writer.folders.vouch)
@@ -269,9 +283,9 @@ class Destination:
         """The next item goes into flight. Here alone, so that nobody holds on to it afterwards: it
         may be large, and it may be hours to the next."""
         if not wire.admits(self._belt.ready):
-            await first_of(wire.room(self._belt.ready), self._stopped())
+            await first_of(wire.room(self._belt.ready), until(self._over))
             return
-        ready = self._next(live_only=not wire.window.admits(Lane.OLD))
+        ready = self._standstill.next(self._belt.ready, live_only=not wire.window.admits(Lane.OLD))
         if await self._admitted(wire, ready):
             task = asyncio.create_task(self._deliver(wire, ready))
             tasks.add(task)
@@ -284,29 +298,23 @@ class Destination:
         look: Callable[[SinkSession], Coroutine[object, object, None]],
     ) -> None:
         """A look at what is in the folders, for which nothing may be in flight."""
-        await first_of(window.empty(), self._stopped())
+        await first_of(window.empty(), until(self._over))
         if self._may_write(session) and not self._standstill.left(self._belt.ready):
-            await first_of(look(session), self._stopped())
+            await first_of(look(session), until(self._stopping))  # its verdicts are to be acted on
 
     async def _admitted(self, wire: Wire, ready: Ready) -> bool:
         """Wait for its turn; False, and back to its place, if writing is over meanwhile."""
         if wire.session.limits.per_second:
-            await first_of(wire.window.turn(), self._stopped())
+            await first_of(wire.window.turn(), until(self._over))
         if not self._may_write(wire.session) or self._standstill.left([ready]):
             self._belt.ready.put(ready)
             return False
         wire.window.take()
         return True
 
-    def _next(self, *, live_only: bool) -> Ready:
-        ready = self._belt.ready
-        if self._standstill.probing:
-            return ready.get_best(self._standstill.rank)
-        return ready.get(live_only=live_only)
-
     def _may_write(self, session: SinkSession) -> bool:
         ended = session.ends_mono is not None and self._belt.clock.monotonic() >= session.ends_mono
-        return not (session.lost or ended or self._fatal or self._stopping.is_set())
+        return not (session.lost or ended or self._fatal or self._over.is_set())
 
     async def _rest(self, session: SinkSession) -> None:
         """Until there is something to do, or the connection needs a sign of life."""
@@ -315,11 +323,7 @@ class Destination:
             wait = min(wait, max(0.0, session.ends_mono - self._belt.clock.monotonic()))
         if (due := self._recovery.due()) is not None:
             wait = min(wait, due)
-        await first_of(self._belt.ready.wait(), self._awoken(), self._stopped(), session.rest(wait))
-
-    async def _awoken(self) -> None:
-        await self._wake.wait()
-        self._wake.clear()
+        await first_of(self._belt.ready.wait(), next_time(self._wake), until(self._over), session.rest(wait))
 
     async def _deliver(self, wire: Wire, ready: Ready) -> None:
         """One item in flight. Never raises: what reaches further is left in `_fatal`."""
@@ -347,10 +351,7 @@ class Destination:
             return
         if self._stopping.is_set():
             reached(Step.DRAINING)
-        _, late = await asyncio.wait(tasks, timeout=self._settings.drain_timeout)
-        for task in late:
-            task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
+        await wind_up(tasks, self._settings.drain_timeout)
 
     # ------------------------------------------------------------------ trouble
 

@@ -51,6 +51,11 @@ class RefQueue:
         """How many references of that route are queued."""
         return len(self._shelf(route))
 
+    def resize(self, capacity: int) -> None:
+        """From now on; what is there stays."""
+        self._capacity = capacity
+        self._room.set()
+
     def _shelf(self, route: str) -> _Shelf:
         return self._shelves.setdefault(route, _Shelf())
 

@@ -40,9 +40,8 @@ class Ready:
 class ReadyQueue:
     def __init__(self, budget: int) -> None:
         self._budget = budget
-        self._most_old = budget * 3 // 4
         self._used = 0
-        self._beside = 0
+        self._beside: list[int] = []
         self._in_line = {Lane.LIVE: asyncio.Lock(), Lane.OLD: asyncio.Lock()}
         self._turns: dict[Lane, deque[str]] = {Lane.LIVE: deque(), Lane.OLD: deque()}
         self._shelves: dict[tuple[Lane, str], deque[Ready]] = {}
@@ -56,25 +55,35 @@ class ReadyQueue:
     @property
     def used(self) -> int:
         """Bytes reserved now, by readers and by messages not yet settled."""
-        return self._used + self._beside
+        return self._used + sum(self._beside)
+
+    def resize(self, budget: int) -> None:
+        """From now on; what is there keeps its room."""
+        self._budget = budget
+        self._freed.set()
+
+    def _limit(self, lane: Lane) -> int:
+        return self._budget if lane is Lane.LIVE else self._budget * 3 // 4
 
     async def reserve(self, sizes: Collection[int], lane: Lane) -> None:
         """Wait until there is room for messages of these sizes; in line, so that a large one is not
         passed over for ever."""
-        beside = sum(size for size in sizes if size > self._most_old)
-        size = sum(sizes) - beside
-        limit = self._budget if lane is Lane.LIVE else self._most_old
+        beside = [size for size in sizes if size > self._limit(Lane.OLD)]
+        size = sum(sizes) - sum(beside)
         async with self._in_line[lane]:
-            while (beside and self._beside) or (size and self._used and self._used + size > limit):
+            while (beside and self._beside) or self._exceeds(size, lane):
                 self._freed.clear()
                 await self._freed.wait()
             self._used += size
             self._beside += beside
 
+    def _exceeds(self, size: int, lane: Lane) -> bool:
+        return size > 0 and self._used > 0 and self._used + size > self._limit(lane)
+
     def release(self, size: int) -> None:
         """A message's room is free again."""
-        if size > self._most_old:
-            self._beside -= size
+        if size in self._beside:
+            self._beside.remove(size)
         else:
             self._used -= size
         self._freed.set()

@@ -75,7 +75,7 @@ class Recovery:
         self._store = store
         self._gate = gate
         self._clock = clock
-        self._settle_window = settle_window
+        self.settle_window = settle_window
         self.trouble: dict[str, str] = {}  # why a folder could not be looked into at the last look
         self._doubts: list[Doubt] = []
         self._void: set[Claimant] = set()
@@ -98,7 +98,7 @@ class Recovery:
     ) -> None:
         """Add one whose connection was lost just now, or (`settle` False) whose APPEND the server
         answered with a refusal: for that one a single look is enough."""
-        wait = self._settle_window if settle else 0.0
+        wait = self.settle_window if settle else 0.0
         self._doubts.append(Doubt(ref, record, self._clock.monotonic() + wait, refusal))
         self._fresh = True
 

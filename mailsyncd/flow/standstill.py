@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import structlog
 
 from mailsyncd.errors import DestinationFull, DestinationSuspected, MessageRejected, Throttled, Transient
-from mailsyncd.flow.ready import Ready
+from mailsyncd.flow.ready import Ready, ReadyQueue
 from mailsyncd.flow.stragglers import UNCLEAR_TRIES, Stragglers
 from mailsyncd.flow.suspicion import Key, Suspicion
 from mailsyncd.meter import Meter
@@ -99,6 +99,11 @@ class Standstill:
             self._state = None
             self._until = self._soon = self._clock.monotonic()
 
+    def lift(self) -> None:
+        """A person has changed something at the destination: try again at once, but for silence that the
+        server asked for."""
+        self._until = self._soon = self._clock.monotonic()
+
     def holds(self, key: Key) -> bool:
         """Whether a message must not be set aside now, since the destination may be to blame."""
         return self._suspicion.holds(key)
@@ -170,6 +175,10 @@ class Standstill:
     def probing(self) -> bool:
         """Whether the next message is a probe: one at a time, and the best of those that wait."""
         return self._state is WriterState.FULL
+
+    def next(self, ready: ReadyQueue, *, live_only: bool) -> Ready:
+        """What is to be sent next."""
+        return ready.get_best(self.rank) if self.probing else ready.get(live_only=live_only)
 
     def rank(self, ready: Ready) -> tuple[int, int]:
         """What is best tried first: what needs no sending, then what was not yet refused, then the

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from typing import Any
 
 
@@ -35,6 +35,20 @@ async def all_of(*work: Coroutine[Any, Any, None]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+async def wind_up(tasks: Iterable[asyncio.Task[None]], timeout: float) -> None:
+    """Wait for them for so many seconds, then cancel and await those that are late."""
+    _, late = await asyncio.wait(tasks, timeout=timeout)
+    for task in late:
+        task.cancel()
+    await asyncio.gather(*late, return_exceptions=True)
+
+
 async def until(event: asyncio.Event) -> None:
     """An event, to be waited for side by side with other things."""
     await event.wait()
+
+
+async def next_time(event: asyncio.Event) -> None:
+    """The same for an event that means one time only."""
+    await event.wait()
+    event.clear()
