@@ -99,7 +99,8 @@ class Translator:
 
     def _http(self, given: schema.Http) -> HttpSettings:
         token = self._secret(given.token, ("http", "token"))
-        if token is not None and self._held is not None and not re.fullmatch(BEARER, token.reveal()):
+        is_unknown = self._held is None and given.token is not None and given.token.reference is not None
+        if token is not None and not is_unknown and not re.fullmatch(BEARER, token.reveal()):
             what = "must have 16 characters or more: letters, digits, and -._~+/= in any place"
             self._mistakes.add(("http", "token"), what)
         return HttpSettings(given.listen, token, given.hosts)

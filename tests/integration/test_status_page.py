@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import socket
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -108,6 +110,42 @@ async def test_a_port_that_is_taken_is_told_in_a_line_and_holds_up_no_mail(tmp_p
                 await child.until(lambda: bed.missing == 0)
                 (told,) = child.events("http.unavailable")
                 assert "address already in use" in str(told["error"]).lower()
+
+
+async def test_a_reload_moves_the_page_and_takes_up_another_token(tmp_path: Path) -> None:
+    async with watched(tmp_path, token=TOKEN) as (bed, child, url):
+        second = f"http://127.0.0.1:{(port := a_port())}"
+        bed.http_keys = {"listen": f"127.0.0.1:{port}", "token": TOKEN[::-1]}
+        bed.write_configuration()
+        child.process.send_signal(signal.SIGHUP)
+        await child.until(lambda: len(child.events("http.listening")) == 2)
+        assert (await get(f"{second}/healthz", Authorization=f"Bearer {TOKEN}"))[0] == 401
+        status, metrics, _ = await get(f"{second}/metrics", Authorization=f"Bearer {TOKEN[::-1]}")
+        assert status == 200
+        assert 'mailsyncd_reloads_total{outcome="good"} 1.0' in metrics
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await get(f"{url}/healthz")
+        bed.http_keys = {}
+        bed.write_configuration()
+        child.process.send_signal(signal.SIGHUP)
+        await child.until(lambda: len(child.events("config.reloaded")) == 2)
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await get(f"{second}/healthz")
+        assert len(child.events("route.connected")) == len(USERS), "no connection was touched"
+
+
+async def test_a_terminal_is_told_by_the_socket_without_the_page(tmp_path: Path) -> None:
+    async with between(tmp_path, USERS) as bed, bed.daemon() as child:
+        await child.until(lambda: len(child.events("route.connected")) == len(USERS))
+        deliver(bed, 1)
+        await child.until(lambda: len(child.events("message.copied")) == 1)
+        command = (sys.executable, "-m", "mailsyncd", "status", "--socket", str(tmp_path / "s"))
+        asked = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+        said, _ = await asked.communicate()
+        assert asked.returncode == 0
+        (ann,) = [line for line in said.decode().splitlines() if line.startswith("ann@")]
+        assert ann.split()[3] == "watching"
+        assert SECRET_SUBJECT not in said.decode()
 
 
 async def test_without_listen_nothing_of_it_is_loaded(tmp_path: Path) -> None:

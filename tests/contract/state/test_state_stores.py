@@ -429,3 +429,17 @@ async def test_every_method_says_so_when_the_store_is_away(away: StateStore, met
     with pytest.raises(StateUnavailable) as caught:
         await METHODS[method](away)
     assert "\n" not in str(caught.value)
+
+
+async def test_what_was_asked_is_counted(store: StateStore, request: pytest.FixtureRequest) -> None:
+    before = store.usage()
+    await store.claim(ROUTE, record(1))
+    await store.records(ROUTE, record(1).uidvalidity)
+    after = store.usage()
+    if isinstance(store, MemoryStore):
+        assert after.requests == {}
+        return
+    assert sum(after.requests.values()) > sum(before.requests.values())
+    if request.node.callspec.id in ("dynamodb-local", "moto"):  # those that tell what AWS would charge
+        assert after.units["write"] > before.units.get("write", 0.0)
+        assert after.units["read"] > before.units.get("read", 0.0)
