@@ -9,6 +9,7 @@ import botocore.exceptions as sdk
 from mailsyncd.errors import StateUnavailable
 from mailsyncd.state.dynamo_client import DynamoClient
 from mailsyncd.state.dynamo_errors import code_of
+from mailsyncd.state.items import FORMAT
 
 KEYS = [{"AttributeName": "PK", "KeyType": "HASH"}, {"AttributeName": "SK", "KeyType": "RANGE"}]
 TYPES = [{"AttributeName": name, "AttributeType": "S"} for name in ("PK", "SK")]
@@ -29,6 +30,16 @@ async def check(client: DynamoClient) -> None:
         raise StateUnavailable(
             f"{client.where}: the table has other keys than the strings PK and SK: "
             "it belongs to something else, set another [state] table"
+        )
+
+
+async def check_format(client: DynamoClient) -> None:
+    """Raises StateUnavailable if a newer mailsyncd has left word that this one could not read its items."""
+    word = await client.get("GATE", "GATE") or {}
+    if (version := int(word.get("format", FORMAT))) > FORMAT:
+        raise StateUnavailable(
+            f"{client.where}: was written by a newer mailsyncd (format {version}): "
+            "run that one, or set another [state] table"
         )
 
 

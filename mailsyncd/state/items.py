@@ -1,7 +1,8 @@
 """Records, watermarks, failures and leases as items: keys and plain attributes, the same in every store.
 
 Keys are the table of docs/architecture.md. UIDs are zero-padded, so that a query by key reads
-them in order. Attributes that are None are left out.
+them in order. Attributes that are None are left out. What an earlier mailsyncd needs of an item
+stays as it is.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from mailsyncd.model import Claimant, Failure, Lease, Member, Record, Status, Tr
 from mailsyncd.policy import instant
 
 Item = dict[str, Any]
+
+FORMAT = 1  # a later one is for what this mailsyncd could not read; new attributes are not
 
 WATERMARK = "WATERMARK"
 LEASE = "LEASE"

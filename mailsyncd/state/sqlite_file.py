@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from mailsyncd.errors import StateUnavailable
+from mailsyncd.state.items import FORMAT
 
 T = TypeVar("T")
 
-VERSION = 1
 BUSY_TIMEOUT = 5.0  # seconds to wait for another process's lock
 EXPIRED_AT_ONCE = 1000
 NOT_YET_PASSED = """
@@ -82,8 +82,11 @@ def open_file(path: Path, *, read_only: bool) -> sqlite3.Connection:
 
 def _check(connection: sqlite3.Connection, path: Path, *, read_only: bool) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > VERSION:
-        raise StateUnavailable(f"{path}: was written by a newer mailsyncd (format {version})")
+    if version > FORMAT:
+        raise StateUnavailable(
+            f"{path}: was written by a newer mailsyncd (format {version}): "
+            "run that one, or set another [state] path"
+        )
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if "items" not in tables and (tables or read_only):
         raise StateUnavailable(f"{path}: holds no state of mailsyncd: set another [state] path")
@@ -94,7 +97,7 @@ def _prepare(connection: sqlite3.Connection) -> None:
     # FULL: an acknowledged claim outlives a power cut, not only a crash of ours (I1).
     connection.execute("PRAGMA synchronous = FULL")
     connection.executescript(SCHEMA)
-    connection.execute(f"PRAGMA user_version = {VERSION}")
+    connection.execute(f"PRAGMA user_version = {FORMAT}")
 
 
 def identity(path: Path) -> tuple[int, int]:
