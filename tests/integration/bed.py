@@ -128,9 +128,9 @@ class Bed:
         return answer
 
     @contextmanager
-    def daemon(self) -> Iterator[Daemon]:
+    def daemon(self, log_name: str = "daemon.log") -> Iterator[Daemon]:
         """`mailsyncd run`, killed at the end if it still runs."""
-        with (self.directory / "daemon.log").open("ab") as log:
+        with (self.directory / log_name).open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "mailsyncd", "run", "--config", "config.toml"],
                 cwd=self.directory,
@@ -138,7 +138,7 @@ class Bed:
                 stdout=log,
                 stderr=log,
             )
-        daemon = Daemon(process, self.directory / "daemon.log")
+        daemon = Daemon(process, self.directory / log_name)
         try:
             yield daemon
         finally:

@@ -7,8 +7,8 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,26 +21,30 @@ from mailboxes import SAME, Comparison
 from mailsyncd.sim.corpus import Mail
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "contract" / "state"))
-from engines import moto
+from engines import light, moto
 
 pytestmark = pytest.mark.real
 ANN = Route("src1", "Gmail/src1")
 LEASE = 10.0  # seconds, the shortest there is
+TAKEOVER = 5.0  # seconds beyond a lease's life
+AT_WORK = 3.0  # seconds to connect, look around, list and read, on a machine that is busy
 HANDOVER = 1.0  # seconds from one daemon's end to the other's beginning
 
 
 @contextmanager
-def pair(bed: Bed) -> Iterator[tuple[Bed, Bed]]:
+def pair(
+    bed: Bed, engine: Callable[[], AbstractContextManager[str]] = moto, **outlook: str
+) -> Iterator[tuple[Bed, Bed]]:
     """Two directories with a configuration each, and one table. Not one file: whoever is frozen in
     the middle of a transaction would keep that locked."""
     other = bed.directory.parent / "other"
     other.mkdir()
     bed.environ |= {"AWS_ACCESS_KEY_ID": "T" + secrets.token_hex(4), "AWS_SECRET_ACCESS_KEY": "x"}
-    with moto() as url:
+    with engine() as url:
         state = f'backend = "dynamodb"\nregion = "us-west-2"\nendpoint_url = "{url}"\nlease = "{LEASE:.0f}s"'
         beds = (bed, replace(bed, directory=other))
         for one in beds:
-            one.configure(ANN, state=state, daemon='settle_window = "1s"')
+            one.configure(ANN, state=state, daemon='settle_window = "1s"', **outlook)
         assert bed.cli("state", "init", "--config", "config.toml").returncode == 0
         yield beds
 
@@ -66,6 +70,36 @@ def test_the_second_waits_and_takes_over_at_once_when_the_first_is_stopped(bed: 
         assert time.monotonic() - released < HANDOVER
         until(lambda: copied(one, two) == 60)
         assert waiting.stop() == 0
+    assert same(bed)
+
+
+def at(event: dict[str, object]) -> float:
+    return datetime.fromisoformat(str(event["timestamp"])).timestamp()
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_daemons_replace_each_other_in_the_middle_of_a_backlog(bed: Bed, how: signal.Signals) -> None:
+    """A rolling replacement, and back again: each new one starts while the old one copies (R50)."""
+    bed.deliver("src1", varied(5, 600))
+    with pair(bed, light, per_second="30") as beds, ExitStack() as stack:
+        old = stack.enter_context(beds[0].daemon())
+        old.await_event("lease.taken")
+        for number in (1, 2):  # in the other directory, and in the first one again
+            new = stack.enter_context(beds[number % 2].daemon(f"{number}.log"))
+            new.await_event("writer.standby")
+            wanted = bed.count("Gmail/src1") + 40
+            until(lambda wanted=wanted: bed.count("Gmail/src1") >= wanted)  # type: ignore[misc]
+            old.process.send_signal(how)
+            asked = time.time()
+            old.process.wait(30)
+            new.await_event("lease.taken")
+            new.await_event("message.copied")
+            gap = at(new.events("message.copied")[0]) - max(asked, at(old.events("message.copied")[-1]))
+            assert gap < (HANDOVER if how is signal.SIGTERM else LEASE + TAKEOVER) + AT_WORK
+            old = new
+        assert bed.count("Gmail/src1") < 600  # or this was no replacement in the middle
+        until(lambda: bed.count("Gmail/src1") >= 600)
+        assert old.stop() == 0
     assert same(bed)
 
 
