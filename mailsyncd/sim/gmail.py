@@ -5,12 +5,9 @@ Of what it advertises, COMPRESS, CONDSTORE, ESEARCH, LIST-EXTENDED and UTF8=ACCE
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
 
-from mailsyncd.ports import Clock
-from mailsyncd.sim.backend import AccessTokens
 from mailsyncd.sim.mailstore import NoSuchMailbox
 from mailsyncd.sim.personality import Literals, Personality, Refusal, Words
 from mailsyncd.sim.server import ImapServer
@@ -68,20 +65,7 @@ GMAIL = Personality(
 class GmailServer(ImapServer):
     """A simulated Gmail: what is in INBOX is in All Mail too, under one X-GM-MSGID."""
 
-    def __init__(
-        self,
-        clock: Clock,
-        *,
-        tokens: AccessTokens | None = None,
-        passwords: Mapping[str, str] | None = None,
-        personality: Personality = GMAIL,
-        seed: int = 0,
-        tls: ssl.SSLContext | None = None,
-        port: int = 0,
-    ) -> None:
-        super().__init__(
-            personality, clock, tokens=tokens, passwords=passwords, seed=seed, tls=tls, port=port
-        )
+    own = GMAIL
 
     def deliver(
         self,

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import re
-import ssl
-from collections.abc import Mapping
 
-from mailsyncd.ports import Clock
-from mailsyncd.sim.backend import AccessTokens
 from mailsyncd.sim.personality import Literals, Personality, Refusal, Words
 from mailsyncd.sim.server import ImapServer
 
@@ -72,17 +68,4 @@ def regenerated_mime(raw: bytes) -> bytes:
 class OutlookServer(ImapServer):
     """A simulated Outlook.com. Vary it by dataclasses.replace on OUTLOOK."""
 
-    def __init__(
-        self,
-        clock: Clock,
-        *,
-        tokens: AccessTokens | None = None,
-        passwords: Mapping[str, str] | None = None,
-        personality: Personality = OUTLOOK,
-        seed: int = 0,
-        tls: ssl.SSLContext | None = None,
-        port: int = 0,
-    ) -> None:
-        super().__init__(
-            personality, clock, tokens=tokens, passwords=passwords, seed=seed, tls=tls, port=port
-        )
+    own = OUTLOOK

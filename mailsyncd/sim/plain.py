@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import Mapping
-
-from mailsyncd.ports import Clock
-from mailsyncd.sim.backend import AccessTokens
 from mailsyncd.sim.personality import Personality, Refusal, Words
 from mailsyncd.sim.server import ImapServer
 
@@ -39,17 +34,4 @@ PLAIN = Personality(
 class PlainServer(ImapServer):
     """A simulated server of no particular make."""
 
-    def __init__(
-        self,
-        clock: Clock,
-        *,
-        tokens: AccessTokens | None = None,
-        passwords: Mapping[str, str] | None = None,
-        personality: Personality = PLAIN,
-        seed: int = 0,
-        tls: ssl.SSLContext | None = None,
-        port: int = 0,
-    ) -> None:
-        super().__init__(
-            personality, clock, tokens=tokens, passwords=passwords, seed=seed, tls=tls, port=port
-        )
+    own = PLAIN

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from random import Random
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import ClassVar, NamedTuple, Self
 
 from mailsyncd.ports import Clock
 from mailsyncd.sim import append, folders, messages, signin
@@ -36,15 +36,18 @@ class Line(NamedTuple):
 
 
 class ImapServer:
-    """One server with one personality. `port` is known once it is entered."""
+    """One server with one personality: its make's own, unless another is given. `port` is known once it
+    is entered."""
+
+    own: ClassVar[Personality]
 
     def __init__(
         self,
-        personality: Personality,
         clock: Clock,
         *,
         tokens: AccessTokens | None = None,
         passwords: Mapping[str, str] | None = None,
+        personality: Personality | None = None,
         seed: int = 0,
         tls: ssl.SSLContext | None = None,
         port: int = 0,
@@ -54,7 +57,12 @@ class ImapServer:
         self.most_at_once = 0
         self.turns_away = False  # new connections are ended before the greeting
         self.backend = Backend(
-            personality, clock, Random(seed), tokens=tokens, passwords=passwords, later=self._later
+            personality or self.own,
+            clock,
+            Random(seed),
+            tokens=tokens,
+            passwords=passwords,
+            later=self._later,
         )
         self._tls = tls
         self._transcript: deque[Line] = deque(maxlen=_LONGEST_TRANSCRIPT)
