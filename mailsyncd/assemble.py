@@ -3,14 +3,18 @@ concrete classes of the adapters."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from random import Random
+from secrets import token_bytes
 from typing import TYPE_CHECKING
 
 from mailsyncd.account import Account, AuthKind, Secret
+from mailsyncd.config.changes import Footprint
+from mailsyncd.config.changes import footprint as footprint_of
 from mailsyncd.config.values import (
     Backend,
     Configuration,
@@ -30,6 +34,7 @@ from mailsyncd.flow.ready import ReadyQueue
 from mailsyncd.flow.repairs import Rules
 from mailsyncd.flow.routes import RoutePlan, Routes
 from mailsyncd.flow.share import Share
+from mailsyncd.flow.times import DestinationSettings as Times
 from mailsyncd.flow.vouch import Vouch
 from mailsyncd.imap.gmail import GmailSource
 from mailsyncd.imap.outlook import OutlookSink
@@ -91,6 +96,10 @@ class Accounts:
             )
         return TokenLogin(account.user, self._tokens[account])
 
+    def keep(self, accounts: Collection[Account]) -> None:
+        """Forget the others: no configuration names them any more."""
+        self._tokens = {one: tokens for one, tokens in self._tokens.items() if one in accounts}
+
     def _client(self, ca_file: Path | None) -> httpx.AsyncClient:
         if ca_file not in self._clients:
             from mailsyncd.auth.grant import token_client
@@ -110,6 +119,7 @@ class Assembly:
         self.store = make_store(configuration.state, self.clock)
         self.gate = Gate(self.store, self.clock, self.rng, grace=configuration.state.grace)
         self.identity = Identity(owner(), is_gone)
+        self.salt = token_bytes(16)
         self.share = Share(self.store, self.gate, self.identity, self.clock, life=configuration.state.lease)
         self.pace = Pace(self.clock)
         self.meter = Meter()
@@ -126,20 +136,42 @@ class Assembly:
         self, configuration: Configuration, settings: DestinationSettings
     ) -> flow_destination.Destination:
         """One destination with its routes, ready to run."""
-        daemon, state = configuration.daemon, configuration.state
-        budget = daemon.memory_budget // len(configuration.destinations)
-        vouch, ready = Vouch(self.store, self.gate), ReadyQueue(budget)
+        vouch, ready = Vouch(self.store, self.gate), ReadyQueue(memory(configuration))
         belt = flow_watch.Belt(
             self.queue, ready, self.store, self.gate, self.clock, self.rng, vouch, meter=self.meter
         )
         routes = Routes(belt)
         routes.reconcile(self.plans(configuration, settings.name))
-        times = flow_destination.DestinationSettings(
-            settle_window(daemon, settings), state.record_ttl, daemon.drain_timeout
-        )
-        sink, tenancy = self.sink(settings), self.tenancy(state, settings)
+        sink, tenancy = self.sink(settings), self.tenancy(configuration.state, settings)
         self.share.join(tenancy)
-        return flow_destination.Destination(settings.name, sink, belt, routes, tenancy, times)
+        return flow_destination.Destination(
+            settings.name, sink, belt, routes, tenancy, times(configuration, settings)
+        )
+
+    def refit(
+        self,
+        running: flow_destination.Destination,
+        configuration: Configuration,
+        old: DestinationSettings,
+        new: DestinationSettings,
+    ) -> None:
+        """Have a running destination go by its new settings, over another connection if it takes that."""
+        sink = None if _sink_identity(old) == _sink_identity(new) else self.sink(new)
+        running.refit(times(configuration, new), memory(configuration), sink)
+
+    def prepare(self, configuration: Configuration) -> None:
+        """Before anything is touched. Raises ConfigError for what only the making would tell."""
+        for account, ca_file in _accounts(configuration):
+            self.accounts.login(account, ca_file)
+
+    def share_out(self, configuration: Configuration) -> None:
+        """What all destinations share: as large as it is to be, and free of what nobody wants any more."""
+        self.queue.resize(configuration.daemon.queue_size)
+        self.accounts.keep({account for account, _ in _accounts(configuration)})
+
+    def footprint(self, configuration: Configuration) -> Footprint:
+        """What this process goes by with that configuration; marked by this process's own salt."""
+        return footprint(configuration, self.salt)
 
     def sink(self, settings: DestinationSettings) -> Sink:
         profile = choose(
@@ -184,16 +216,10 @@ class Assembly:
         target: DestinationSettings,
         settings: RouteSettings,
     ) -> RoutePlan:
-        times = flow_watch.RouteSettings(
-            daemon.sweep_interval,
-            daemon.uidvalidity_window,
-            state.record_ttl,
-            max_size(daemon, target),
-            preflight(target),
-        )
-        identity = (settings, times, daemon.idle_renewal, daemon.poll_interval)
+        in_force = route_in_force(daemon, state, target, settings)
         allowance = self.allowance(daemon, settings)
-        return RoutePlan(settings.route, identity, partial(self.source, daemon, settings), times, allowance)
+        source = partial(self.source, daemon, settings)
+        return RoutePlan(settings.route, in_force, source, in_force.times, allowance)
 
     def allowance(self, daemon: DaemonSettings, settings: RouteSettings) -> Allowance:
         """One for all routes of an account, whatever their destination."""
@@ -204,6 +230,62 @@ class Assembly:
             )
         self.allowances[account].budget = budget
         return self.allowances[account]
+
+
+@dataclass(frozen=True, slots=True)
+class RouteInForce:
+    """All that a route goes by. One that stays equal is not touched by a reload."""
+
+    settings: RouteSettings
+    times: flow_watch.RouteSettings
+    idle_renewal: float
+    poll_interval: float
+
+
+def route_in_force(
+    daemon: DaemonSettings, state: StateSettings, target: DestinationSettings, settings: RouteSettings
+) -> RouteInForce:
+    times = flow_watch.RouteSettings(
+        daemon.sweep_interval,
+        daemon.uidvalidity_window,
+        state.record_ttl,
+        max_size(daemon, target),
+        preflight(target),
+    )
+    return RouteInForce(settings, times, daemon.idle_renewal, daemon.poll_interval)
+
+
+def footprint(configuration: Configuration, salt: bytes) -> Footprint:
+    targets = {one.name: one for one in configuration.destinations}
+
+    def in_force(one: RouteSettings) -> RouteInForce:
+        target = targets[one.route.destination]
+        return route_in_force(configuration.daemon, configuration.state, target, one)
+
+    return footprint_of(configuration, in_force, salt)
+
+
+def _accounts(configuration: Configuration) -> list[tuple[Account, Path | None]]:
+    """Of both sides, with the authorities that their servers are trusted by."""
+    found = [(one.account, one.endpoint.ca_file) for one in configuration.destinations]
+    return found + [(one.account, one.endpoint.ca_file) for one in configuration.routes]
+
+
+def _sink_identity(settings: DestinationSettings) -> tuple[object, ...]:
+    """What a destination's connection is made of."""
+    limits = (settings.literals, settings.window, settings.per_second, settings.max_message_size)
+    return (settings.endpoint, settings.account, *limits)
+
+
+def memory(configuration: Configuration) -> int:
+    """A destination's part of the budget, in bytes."""
+    return configuration.daemon.memory_budget // len(configuration.destinations)
+
+
+def times(configuration: Configuration, settings: DestinationSettings) -> Times:
+    """What a destination goes by."""
+    daemon, ttl = configuration.daemon, configuration.state.record_ttl
+    return Times(settle_window(daemon, settings), ttl, daemon.drain_timeout)
 
 
 def max_size(daemon: DaemonSettings, target: DestinationSettings) -> int:

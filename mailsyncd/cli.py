@@ -17,6 +17,7 @@ from pathlib import Path
 
 from mailsyncd import __version__
 from mailsyncd.commands.auth_options import add_auth
+from mailsyncd.commands.config_options import add_config, add_reload, socket_of
 from mailsyncd.commands.lambda_options import add_lambda
 from mailsyncd.commands.status_options import add_status
 from mailsyncd.errors import ConfigError, LeaseLost, MailsyncError, SecretsUnavailable, StateUnavailable
@@ -31,7 +32,7 @@ exit statuses:
   0   all went well (check: healthy)
   1   finished, with failures; or failed, and a line says why (check: degraded)
   2   wrong arguments (check: failing)
-  3   check only: no daemon is running
+  3   check, reload, config diff: no daemon is running
   75  the state store or AWS can't be had, or another daemon holds the lease: try again later
   78  the configuration is wrong
 """
@@ -80,7 +81,8 @@ def _parser() -> argparse.ArgumentParser:
     add_lambda(commands, _lambda)
     _add_check(commands)
     add_status(commands)
-    _add_config(commands)
+    add_reload(commands)
+    add_config(commands)
     _add_state(commands)
     _add_failures(commands)
     add_auth(commands)
@@ -113,18 +115,6 @@ def _add_check(commands: Commands[argparse.ArgumentParser]) -> None:
     check.add_argument("--socket", type=Path, help="the daemon's socket (default: as configured)")
     check.add_argument("--json", action="store_true", help="everything the daemon says, as JSON")
     check.set_defaults(command=_check)
-
-
-def _add_config(commands: Commands[argparse.ArgumentParser]) -> None:
-    config = commands.add_parser("config", help="check or show the configuration")
-    what = config.add_subparsers(metavar="check|show", required=True)
-    check = what.add_parser("check", help="say whether it is good, or list every mistake")
-    _takes_config(check)
-    check.set_defaults(command=_config_check)
-    show = what.add_parser("show", help="every setting and where it came from, secrets masked")
-    _takes_config(show)
-    show.add_argument("--json", action="store_true", help="as JSON")
-    show.set_defaults(command=_config_show)
 
 
 def _add_state(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -285,24 +275,7 @@ def _lambda(arguments: argparse.Namespace) -> int:
 def _check(arguments: argparse.Namespace) -> int:
     from mailsyncd.commands.check import check
 
-    socket = arguments.socket
-    if socket is None:
-        from mailsyncd.config import load
-
-        socket = load.socket(arguments.config, os.environ)
-    return check(socket, as_json=arguments.json, out=sys.stdout, err=sys.stderr)
-
-
-def _config_check(arguments: argparse.Namespace) -> int:
-    from mailsyncd.commands.config import check
-
-    return asyncio.run(check(arguments.config, os.environ, sys.stdout))
-
-
-def _config_show(arguments: argparse.Namespace) -> int:
-    from mailsyncd.commands.config import show
-
-    return show(arguments.config, os.environ, sys.stdout, as_json=arguments.json)
+    return check(socket_of(arguments), as_json=arguments.json, out=sys.stdout, err=sys.stderr)
 
 
 def _state_init(arguments: argparse.Namespace) -> int:

@@ -1,7 +1,7 @@
 """The life of the process: start, signals, reload, drain, stop.
 
-Signal handlers set an event and nothing else. A reload builds the new configuration whole
-before it touches anything, and then touches only what changed.
+Signal handlers set an event and nothing else. A reload (reload.py) reads the new configuration whole
+before anything is touched; then only what changed is.
 """
 
 from __future__ import annotations
@@ -9,29 +9,32 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
 from mailsyncd import __version__
+from mailsyncd.config.changes import Differences, Footprint, differences
 from mailsyncd.config.values import Configuration, DestinationSettings
-from mailsyncd.errors import ConfigError, MailsyncError, Problem
+from mailsyncd.errors import ConfigError, Problem
 from mailsyncd.flow.destination import Destination
 from mailsyncd.flow.gate import Gate
 from mailsyncd.flow.routes import RoutePlan
 from mailsyncd.flow.share import Share
 from mailsyncd.flow.tasks import all_of, first_of
 from mailsyncd.meter import Meter
-from mailsyncd.observe.control import ControlServer
+from mailsyncd.observe import logs
+from mailsyncd.observe.control import ControlServer, plain
 from mailsyncd.observe.sight import Sight
 from mailsyncd.observe.systemd import Notifier, watchdog_interval
 from mailsyncd.observe.website import Place, Website
 from mailsyncd.policy import verdict
 from mailsyncd.ports import Clock, StateStore
+from mailsyncd.reload import Reloads
 from mailsyncd.status import DaemonStatus
-from mailsyncd.steps import Step, reached
 
 log = structlog.get_logger()
 
@@ -43,18 +46,33 @@ class Parts(Protocol):
     gate: Gate
     share: Share
     meter: Meter
+    salt: bytes
 
     @property
     def clock(self) -> Clock: ...
 
     def destination(self, configuration: Configuration, settings: DestinationSettings) -> Destination: ...
 
+    def refit(
+        self,
+        running: Destination,
+        configuration: Configuration,
+        old: DestinationSettings,
+        new: DestinationSettings,
+    ) -> None: ...
+
+    def prepare(self, configuration: Configuration) -> None: ...
+
+    def share_out(self, configuration: Configuration) -> None: ...
+
+    def footprint(self, configuration: Configuration) -> Footprint: ...
+
     def plans(self, configuration: Configuration, destination: str) -> list[RoutePlan]: ...
 
 
 @dataclass(slots=True)
 class _Running:
-    settings: object
+    settings: DestinationSettings
     destination: Destination
     task: asyncio.Task[None]
 
@@ -70,15 +88,13 @@ class Daemon:
     ) -> None:
         self._configuration = configuration
         self._parts = parts
-        self._reread = reread
         self._environ = environ
         self._run_id = run_id
         self._started_mono = parts.clock.monotonic()
         self._running: dict[str, _Running] = {}
         self._stopping = asyncio.Event()
-        self._hangup = asyncio.Event()
-        self._reload = "none yet"
         self._notifier = Notifier.from_environment(environ)
+        self._reloads = Reloads(reread, self._apply, parts.clock, self._notifier, parts.meter)
         self._site = Website(self._sight(), _place(configuration))
 
     async def run(self) -> None:
@@ -86,11 +102,12 @@ class Daemon:
         or when the store stayed away too long."""
         await self._parts.store.open()
         self._on_signals()
-        async with ControlServer(self._configuration.daemon.socket, self.status):
+        asks = {"running": self._footprint, "reload": self._reload}
+        async with ControlServer(self._configuration.daemon.socket, self.status, asks):
             log.info("daemon.started", version=__version__, routes=len(self._configuration.routes))
             try:
                 share = self._parts.share
-                others = (share.run(), self._reloads(), self._watchdog(), self._site.run())
+                others = (share.run(), self._reloads.run(self._line), self._watchdog(), self._site.run())
                 await first_of(self._destinations(), *others)
             finally:
                 await self._end_all()
@@ -102,7 +119,7 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, number)
-        loop.add_signal_handler(signal.SIGHUP, self._hangup.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reloads.ask)
 
     def _stop(self, number: int) -> None:
         """The first signal asks, the second ends: what is PENDING then is the next start's."""
@@ -115,7 +132,7 @@ class Daemon:
     async def _destinations(self) -> None:
         """Run every destination until a signal; then let each finish what is in flight."""
         self._reconcile()
-        self._notifier.ready(f"{len(self._configuration.routes)} routes")
+        self._notifier.ready(self._line())
         stopping = asyncio.create_task(self._stopping.wait())
         try:
             while not self._stopping.is_set():
@@ -135,7 +152,7 @@ class Daemon:
     def _reconcile(self) -> None:
         """Start what is wanted and not running."""
         for settings in self._configuration.destinations:
-            if settings.name not in self._running:
+            if settings.name not in self._running and not self._stopping.is_set():
                 destination = self._parts.destination(self._configuration, settings)
                 task = asyncio.create_task(destination.run())
                 self._running[settings.name] = _Running(settings, destination, task)
@@ -148,51 +165,60 @@ class Daemon:
 
     # ------------------------------------------------------------------ reload
 
-    async def _reloads(self) -> None:
-        while True:
-            await self._hangup.wait()
-            self._hangup.clear()
-            self._notifier.reloading()
-            try:
-                new = await self._reread()
-                reached(Step.RELOADING)
-                await self._apply(new)
-            except MailsyncError as error:
-                self._reload = "failed: " + str(error).splitlines()[0]
-                self._parts.meter.reloads["failed"] += 1
-                for line in str(error).splitlines():
-                    log.error("config.reload_failed", error=line)
-            except Exception as error:  # noqa: BLE001 - whatever a reload meets, the daemon lives on
-                self._reload = f"failed: {type(error).__name__}"
-                self._parts.meter.reloads["failed"] += 1
-                log.error("config.reload_failed", error=f"the configuration can't be read: {self._reload}")
-            self._notifier.ready(f"{len(self._configuration.routes)} routes")
-
-    async def _apply(self, new: Configuration) -> None:
+    async def _apply(self, new: Configuration) -> Differences:
         """Touch only what changed. Raises ConfigError, with nothing touched, for what can't change
         while running."""
-        old = self._configuration
-        if (new.state, new.daemon.socket) != (old.state, old.daemon.socket):
-            raise ConfigError(Problem("state, daemon.socket", "can't change while running: restart to apply"))
+        parts, old = self._parts, self._configuration
+        changes = differences(parts.footprint(old), parts.footprint(new))
+        if changes.restart:
+            what = ", ".join(key for key, _, _ in changes.restart)
+            raise ConfigError(Problem(what, "can't change while running: restart to apply"))
+        parts.prepare(new)
         wanted = {settings.name: settings for settings in new.destinations}
-        plans = {name: self._parts.plans(new, name) for name in wanted}
+        plans = {name: parts.plans(new, name) for name in wanted}
         self._configuration = new
         self._site.move(_place(new))
-        for name, running in list(self._running.items()):
-            if wanted.get(name) != running.settings:
-                running.destination.stop()
-                await running.task
-                del self._running[name]
-                log.info("destination.removed" if name not in wanted else "destination.restarted", name=name)
-            else:
-                running.destination.look_again()
-                changes = running.destination.routes.reconcile(plans[name])
-                if changes:
-                    log.info("routes.reconciled", destination=name, **asdict(changes))
+        parts.share_out(new)
+        self._log_as(old, new)
+        kept = {name for name, one in self._running.items() if _stays(one.settings, wanted.get(name))}
+        for name in kept:
+            running = self._running[name]
+            parts.refit(running.destination, new, running.settings, wanted[name])
+            running.settings = wanted[name]
+            running.destination.look_again()
+            if touched := running.destination.routes.reconcile(plans[name]):
+                log.info("routes.reconciled", destination=name, **asdict(touched))
+        await self._end([name for name in self._running if name not in kept], wanted)
         self._reconcile()
-        self._reload = "good"
-        self._parts.meter.reloads["good"] += 1
-        log.info("config.reloaded", routes=len(new.routes))
+        return changes
+
+    async def _end(self, names: list[str], wanted: Mapping[str, object]) -> None:
+        """Side by side: each takes as long as what is in flight to it."""
+        gone = [self._running[name] for name in names]
+        for one in gone:
+            one.destination.stop()
+        await all_of(*(_end_of(one) for one in gone))
+        for name in names:
+            del self._running[name]
+            log.info("destination.removed" if name not in wanted else "destination.restarted", name=name)
+
+    def _log_as(self, old: Configuration, new: Configuration) -> None:
+        wanted = (new.daemon.log_level, new.daemon.log_format)
+        if wanted != (old.daemon.log_level, old.daemon.log_format):
+            logs.configure(*wanted, sys.stdout, self._run_id)
+
+    async def _reload(self) -> dict[str, Any]:
+        """For `mailsyncd reload`."""
+        return plain(await self._reloads.asked())
+
+    async def _footprint(self) -> dict[str, Any]:
+        """For `mailsyncd config diff`."""
+        footprint = self._parts.footprint(self._configuration)
+        return {"salt": self._parts.salt.hex(), "footprint": plain(footprint)}
+
+    def _line(self) -> str:
+        """For `systemctl status`."""
+        return f"{len(self._configuration.routes)} routes"
 
     # ------------------------------------------------------------------ status
 
@@ -214,7 +240,7 @@ class Daemon:
             run_id=self._run_id,
             version=__version__,
             uptime=self._parts.clock.monotonic() - self._started_mono,
-            reload=self._reload,
+            reload=self._reloads.last,
             routes=routes,
             writers=writers,
             sharing=self._parts.share.status(),
@@ -233,6 +259,12 @@ class Daemon:
 def _place(configuration: Configuration) -> Place | None:
     http = configuration.http
     return Place(*http.address, http.token, http.hosts) if http.listen else None
+
+
+def _stays(running: DestinationSettings, wanted: DestinationSettings | None) -> bool:
+    """Whether a destination can go on with what changed. Another email is another lease, and other keys
+    of all that is known of its routes."""
+    return wanted is not None and wanted.email == running.email
 
 
 async def _end_of(running: _Running) -> None:

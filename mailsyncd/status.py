@@ -140,6 +140,26 @@ class Sharing:
     held: int
 
 
+class ReloadOutcome(Enum):
+    NONE = "none"  # there was none yet
+    APPLIED = "applied"
+    REFUSED = "refused"  # the configuration is wrong, or can't change so while running
+    UNAVAILABLE = "unavailable"  # a secret could not be had for the moment; it may be good
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """How the last reload ended. `at` is in seconds since the epoch; `reason` is one line, empty if it
+    was applied, and `changes` says what that changed. `applied` and `refused` count since the start."""
+
+    at: float | None = None
+    outcome: ReloadOutcome = ReloadOutcome.NONE
+    reason: str = ""
+    changes: str = ""
+    applied: int = 0
+    refused: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class SetAside:
     """A message that was set aside since the process started. Times are seconds since the epoch."""
@@ -161,7 +181,7 @@ class DaemonStatus:
     run_id: str
     version: str
     uptime: float
-    reload: str
+    reload: Reload
     routes: tuple[RouteStatus, ...]
     writers: tuple[WriterStatus, ...]
     sharing: Sharing

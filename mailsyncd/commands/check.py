@@ -7,6 +7,7 @@ too, so it imports little and answers at once.
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -71,8 +72,8 @@ def _show(status: dict[str, Any], out: TextIO) -> None:
     summary = f"{status['health']}: mailsyncd {status.get('version')}, up {_age(status.get('uptime'))}"
     summary += f", run {status.get('run_id')}"
     print(printable(summary), file=out)
-    if status.get("reload"):
-        print(printable(f"last reload: {status['reload']}"), file=out)
+    if line := _reload(status.get("reload", {})):
+        print(printable(f"last reload: {line}"), file=out)
     if (sharing := status.get("sharing", {})).get("destinations", 1) > 1:
         shared = "writes to {held} of {destinations} destinations, its share is {share}; {daemons} daemons"
         print(printable(shared.format(**sharing)), file=out)
@@ -80,6 +81,14 @@ def _show(status: dict[str, Any], out: TextIO) -> None:
         if rows:
             print(file=out)
             show_table(heads, rows, out, colours=_COLOURS)
+
+
+def _reload(last: dict[str, Any]) -> str:
+    """Empty if there was none."""
+    if not last.get("at"):
+        return ""
+    when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(last["at"]))
+    return f"{last.get('outcome')} at {when}: {last.get('reason') or last.get('changes')}"
 
 
 def _route_row(route: dict[str, Any]) -> Row:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass
-from enum import Enum
 from pathlib import Path
 from typing import Any, TextIO
 
-from mailsyncd.account import Secret
 from mailsyncd.commands.load import load
 from mailsyncd.config import load as unread
+from mailsyncd.config.flat import flat
 from mailsyncd.config.values import Backend, Configuration
-from mailsyncd.model import Start
 
 
 async def check(path: Path | None, environ: Mapping[str, str], out: TextIO) -> int:
@@ -49,9 +46,6 @@ def show(path: Path | None, environ: Mapping[str, str], out: TextIO, *, as_json:
     return 0
 
 
-# The values group what the file has side by side, and call some of it by another name.
-_GROUPS = {"endpoint", "account", "route"}
-_IN_FILE = {"user": "username", "kind": "auth"}
 _NOT_IN_FILE = {"routes": {"outlook", "device_url"}}
 
 # Where a key is not set, its value follows from one of these.
@@ -84,29 +78,9 @@ def _flat(configuration: Configuration, origins: Mapping[str, str]) -> Iterator[
 
 def _values(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
     left_out = _NOT_IN_FILE.get(prefix.partition("[")[0], set())
-    for one in fields(value):
-        if not one.init:  # follows from the others
-            continue
-        inner = getattr(value, one.name)
-        if one.name in _GROUPS and is_dataclass(inner):
-            yield from _values(prefix, inner)
-        elif one.name not in left_out:
-            yield f"{prefix}.{_IN_FILE.get(one.name, one.name)}", _plain(inner)
-
-
-def _plain(value: Any) -> Any:
-    match value:
-        case Secret():
-            return "***"
-        case Enum():
-            return value.value
-        case Path():
-            return str(value)
-        case Start():
-            return str(value.day) if value.day else value.kind.value
-        case float() if value.is_integer():
-            return int(value)
-    return None if value == "" else value
+    for key, plain in flat(value, lambda _: "***"):
+        if key not in left_out:
+            yield f"{prefix}.{key}", plain
 
 
 def _plural(number: int, noun: str) -> str:

@@ -11,16 +11,18 @@ from typing import Any
 from mailsyncd.errors import MailsyncError
 
 LONGEST_ANSWER = 4 * 1024 * 1024
+LONGEST_ERROR = 200
 
 
 class NoAnswer(MailsyncError):
     """No daemon answers there, or not in time, or not sensibly."""
 
 
-def ask(path: Path, timeout: float) -> dict[str, Any]:
-    """The status of the daemon behind `path`, all within `timeout` seconds. Raises NoAnswer."""
+def ask(path: Path, timeout: float, what: str = "status", has: str = "health") -> dict[str, Any]:
+    """What the daemon behind `path` answers, all within `timeout` seconds; it must have that key.
+    Raises NoAnswer."""
     try:
-        answer = json.loads(_exchange(str(path), b'{"ask":"status"}\n', timeout))
+        answer = json.loads(_exchange(str(path), json.dumps({"ask": what}).encode() + b"\n", timeout))
     except FileNotFoundError:
         raise NoAnswer(f"mailsyncd is not running: there is no socket at {path}") from None
     except ConnectionRefusedError:
@@ -31,7 +33,9 @@ def ask(path: Path, timeout: float) -> dict[str, Any]:
         raise NoAnswer(f"mailsyncd can't be asked at {path}: {failure.strerror or failure}") from None
     except (ValueError, RecursionError):
         raise NoAnswer(f"what answers at {path} is not mailsyncd") from None
-    if not isinstance(answer, dict) or "health" not in answer:
+    if isinstance(answer, dict) and "error" in answer:
+        raise NoAnswer(f"mailsyncd answered: {str(answer['error'])[:LONGEST_ERROR]}")
+    if not isinstance(answer, dict) or has not in answer:
         raise NoAnswer(f"what answers at {path} is not mailsyncd")
     return answer
 

@@ -7,12 +7,12 @@ import json
 import os
 import socket
 import stat
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any
 
 import structlog
@@ -21,19 +21,26 @@ from mailsyncd.errors import MailsyncError
 from mailsyncd.status import DaemonStatus, Health
 
 REQUEST_DEADLINE = 2.0
+ANSWER_DEADLINE = 900.0  # a reload waits for what is in flight to a destination that is gone
 LONGEST_REQUEST = 4096
 MOST_CALLERS = 8
+MOST_SLOW = 4  # callers whose answer takes long: there must be room for a look at the health
 
 log = structlog.get_logger()
 
 
 def as_json(status: DaemonStatus) -> dict[str, Any]:
     """The answer to {"ask":"status"}: the fields of DaemonStatus, enums by their names."""
+    return plain(status)
 
-    def plain(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        return {key: _plain(value) for key, value in pairs}
 
-    return asdict(status, dict_factory=plain)
+def plain(value: Any) -> dict[str, Any]:
+    """A dataclass as JSON can hold it."""
+
+    def pairs_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        return {key: _plain(inner) for key, inner in pairs}
+
+    return asdict(value, dict_factory=pairs_of)
 
 
 def _plain(value: Any) -> Any:
@@ -42,12 +49,24 @@ def _plain(value: Any) -> Any:
     return value.value if isinstance(value, Enum) else value
 
 
+def _request(name: str) -> str:
+    return json.dumps({"ask": name})
+
+
 class ControlServer:
     """Listens while its context lasts. Only the daemon's own user may connect (mode 0600)."""
 
-    def __init__(self, path: Path, provider: Callable[[], DaemonStatus]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        provider: Callable[[], DaemonStatus],
+        asks: Mapping[str, Callable[[], Awaitable[dict[str, Any]]]] = MappingProxyType({}),
+    ) -> None:
+        """`asks` are further questions by name, and who has the answer."""
         self._path = path
         self._provider = provider
+        self._asks = asks
+        self._slow = 0
         self._server: asyncio.Server | None = None
         self._callers: set[asyncio.Task[None]] = set()
         self._inode = 0
@@ -88,7 +107,10 @@ class ControlServer:
         try:
             async with asyncio.timeout(REQUEST_DEADLINE):
                 request = await reader.readline()
-                writer.write(json.dumps(self._answer(request)).encode() + b"\n")
+            async with asyncio.timeout(ANSWER_DEADLINE):
+                answer = await self._answer(request)
+            async with asyncio.timeout(REQUEST_DEADLINE):
+                writer.write(json.dumps(answer).encode() + b"\n")
                 await writer.drain()
                 writer.close()
                 await writer.wait_closed()
@@ -97,14 +119,23 @@ class ControlServer:
         finally:
             writer.transport.abort()
 
-    def _answer(self, request: bytes) -> dict[str, Any]:
+    async def _answer(self, request: bytes) -> dict[str, Any]:
         try:
             asked = json.loads(request)
         except (ValueError, RecursionError):
             return {"error": "not JSON"}
-        if not isinstance(asked, dict) or asked.get("ask") != "status":
-            return {"error": 'unknown request: only {"ask":"status"} is understood'}
-        return as_json(self._provider())
+        what = asked.get("ask") if isinstance(asked, dict) else None
+        if what == "status":
+            return as_json(self._provider())
+        if not isinstance(what, str) or what not in self._asks:
+            return {"error": f"unknown request: write {' or '.join(map(_request, ('status', *self._asks)))}"}
+        if self._slow >= MOST_SLOW:
+            return {"error": "too many wait for an answer already: ask again later"}
+        self._slow += 1
+        try:
+            return await self._asks[what]()
+        finally:
+            self._slow -= 1
 
 
 def _listen(path: Path) -> socket.socket:

@@ -17,7 +17,14 @@ from prometheus_client.registry import Collector
 from mailsyncd.meter import BUCKETS, OUTCOMES, Histogram, Meter
 from mailsyncd.model import Usage
 from mailsyncd.observe.sight import Sight
-from mailsyncd.status import AccountStatus, DaemonStatus, RouteStatus, WriterState, WriterStatus
+from mailsyncd.status import (
+    AccountStatus,
+    DaemonStatus,
+    ReloadOutcome,
+    RouteStatus,
+    WriterState,
+    WriterStatus,
+)
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 Rows = Iterable[tuple[tuple[str, ...], float | None]]
@@ -84,7 +91,8 @@ def _daemon(status: DaemonStatus, meter: Meter) -> Iterator[Metric]:
         "health", "0 healthy, 1 degraded, 2 failing: as check says.", (), [((), status.health.value)]
     )
     yield _gauge("uptime_seconds", "Since the daemon started.", (), [((), status.uptime)])
-    done = None if status.reload == "none yet" else float(status.reload == "good")
+    outcome = status.reload.outcome
+    done = None if outcome is ReloadOutcome.NONE else float(outcome is ReloadOutcome.APPLIED)
     yield _gauge(
         "reload_successful", "Whether the last reload was; absent before the first.", (), [((), done)]
     )

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -116,14 +116,15 @@ async def between(
     daemon: Mapping[str, object] | None = None,
     destination: Mapping[str, object] | None = None,
     largest: int = 36_700_160,
+    others: Iterable[str] = (),
 ) -> AsyncIterator[Between]:
-    """`largest`: the size of message, in bytes, that the destination takes."""
+    """`largest`: the size of message, in bytes, that the destination takes; `others`: its further users."""
     clock = SystemClock()
     async with (
         GmailServer(clock, passwords=dict.fromkeys(routes, PASSWORD)) as gmail,
         OutlookServer(
             clock,
-            passwords={OUTLOOK_USER: PASSWORD},
+            passwords=dict.fromkeys((OUTLOOK_USER, *others), PASSWORD),
             personality=replace(OUTLOOK, max_message=largest),
         ) as outlook,
     ):

@@ -113,10 +113,10 @@ inside sh -c 'echo "nonsense = 1" >>/etc/mailsyncd/config.toml'
 inside systemctl reload mailsyncd || give_up "did not take the second reload"
 for _ in $(seq 50); do
     answer=$(inside /opt/mailsyncd/bin/mailsyncd check --socket /run/mailsyncd/mailsyncd.sock) || true
-    ! grep -q "last reload: failed" <<<"$answer" || break
+    ! grep -q "last reload: refused" <<<"$answer" || break
     sleep 0.2
 done
-grep -q "last reload: failed.*nonsense" <<<"$answer" || give_up "does not tell of the broken configuration: $answer"
+grep -q "last reload: refused.*nonsense" <<<"$answer" || give_up "does not tell of the broken configuration: $answer"
 [ "$(property ActiveState)/$(property NRestarts)" = active/0 ] || give_up "did not outlive a broken configuration"
 inside sh -c 'sed -i /nonsense/d /etc/mailsyncd/config.toml'
 

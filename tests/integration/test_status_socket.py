@@ -23,7 +23,17 @@ from mailsyncd.errors import MailsyncError
 from mailsyncd.observe import control
 from mailsyncd.observe.ask import NoAnswer, ask
 from mailsyncd.observe.control import ControlServer
-from mailsyncd.status import DaemonStatus, Health, RouteState, RouteStatus, Sharing, WriterState, WriterStatus
+from mailsyncd.status import (
+    DaemonStatus,
+    Health,
+    Reload,
+    ReloadOutcome,
+    RouteState,
+    RouteStatus,
+    Sharing,
+    WriterState,
+    WriterStatus,
+)
 
 ROUTE = RouteStatus(
     name="me@example.org > [INBOX]\x1b[2J",
@@ -39,8 +49,9 @@ ROUTE = RouteStatus(
     listed_age=None,
 )
 WRITER = WriterStatus("outlook", WriterState.WRITING, "", queued=5, in_flight=2, settling=0, epoch=9)
+RELOADED = Reload(1_790_000_000.0, ReloadOutcome.APPLIED, "", "1 route added", applied=1)
 STATUS = DaemonStatus(
-    Health.HEALTHY, "run-1", "0.1.0", 93784.2, "applied", (ROUTE,), (WRITER,), Sharing(1, 1, 1, 1)
+    Health.HEALTHY, "run-1", "0.1.0", 93784.2, RELOADED, (ROUTE,), (WRITER,), Sharing(1, 1, 1, 1)
 )
 
 
@@ -204,7 +215,7 @@ async def test_people_get_a_table_in_which_names_are_only_names(
     async with ControlServer(path, lambda: STATUS):
         _, out, _ = await checked(path, out=stream())
     assert "healthy: mailsyncd 0.1.0, up 1d02h, run run-1" in out
-    assert "last reload: applied" in out
+    assert "last reload: applied at 2026-09-21 14:13:20 UTC: 1 route added" in out
     [route] = [line for line in out.splitlines() if line.startswith("me@example.org")]
     assert "me@example.org > [INBOX]?[2J" in route
     for cell in ("watching", "4711", "1m15s", "12", "3", "1", "-"):

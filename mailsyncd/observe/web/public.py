@@ -45,7 +45,7 @@ def page_status(
     for one in told["routes"]:
         flow = meter.last_hour.flow(one["name"], mono)
         one["flow"] = flow if any(flow) else []
-    told["reload"] = shown(told["reload"], own)
+    told["reload"]["reason"] = shown(told["reload"]["reason"], own)
     told["last_hour"] = {"slot": SLOT, "seconds": HOUR, "delays": meter.last_hour.delays(mono)}
     told["now"] = round(now, 3)
     return told

@@ -203,7 +203,8 @@ function show(status) {
   $("accounts-card").hidden = !accounts.length;
   fill($("accounts"), accounts.map(one => account(one, status.now)), "none");
   fill($("failures"), [...status.set_aside].reverse().slice(0, 12).map(one => failure(one, status.now)), "Nothing: every message found its way.");
-  const reload = status.reload === "none yet" ? "" : ` · last reload: ${status.reload}`;
+  const { outcome, reason, changes } = status.reload;
+  const reload = outcome === "none" ? "" : ` · last reload ${outcome}: ${reason || changes}`;
   say($("footer"), `mailsyncd ${status.version} · up ${lasting(status.uptime)} · run ${status.run_id}${reload}`);
 }
 

@@ -1,0 +1,45 @@
+"""Frozen values as pairs of key and plain value, the keys named as in the file: for showing them, and for
+comparing them without their secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from mailsyncd.account import Secret
+from mailsyncd.model import Start
+
+# The values group what the file has side by side, and call some of it by another name.
+_IN_FILE = {"user": "username", "kind": "auth"}
+
+
+def flat(value: Any, hide: Callable[[Secret], Any]) -> Iterator[tuple[str, Any]]:
+    """`hide` makes of a secret what may be shown of it."""
+    for one in fields(value):
+        if not one.init:  # follows from the others
+            continue
+        inner = getattr(value, one.name)
+        if is_dataclass(inner) and not isinstance(inner, Start):
+            yield from flat(inner, hide)
+        else:
+            yield _IN_FILE.get(one.name, one.name), _plain(inner, hide)
+
+
+def _plain(value: Any, hide: Callable[[Secret], Any]) -> Any:
+    match value:
+        case Secret():
+            return hide(value)
+        case Enum():
+            return value.value
+        case Path():
+            return str(value)
+        case tuple():
+            return [_plain(one, hide) for one in value]
+        case Start():
+            return str(value.day) if value.day else value.kind.value
+        case float() if value.is_integer():
+            return int(value)
+    return None if value == "" else value
