@@ -72,7 +72,7 @@ def _show(status: dict[str, Any], out: TextIO) -> None:
     summary = f"{status['health']}: mailsyncd {status.get('version')}, up {_age(status.get('uptime'))}"
     summary += f", run {status.get('run_id')}"
     print(printable(summary), file=out)
-    if line := _reload(status.get("reload", {})):
+    if line := reload_line(status.get("reload", {})):
         print(printable(f"last reload: {line}"), file=out)
     if (sharing := status.get("sharing", {})).get("destinations", 1) > 1:
         shared = "writes to {held} of {destinations} destinations, its share is {share}; {daemons} daemons"
@@ -83,7 +83,7 @@ def _show(status: dict[str, Any], out: TextIO) -> None:
             show_table(heads, rows, out, colours=_COLOURS)
 
 
-def _reload(last: dict[str, Any]) -> str:
+def reload_line(last: dict[str, Any]) -> str:
     """Empty if there was none."""
     if not last.get("at"):
         return ""

@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from mailsyncd.commands.check import reload_line
 from mailsyncd.commands.tables import printable
 
 BLOCKS, LETTERS = " ▁▂▃▄▅▆▇█", " .:-=+*#@"
@@ -56,8 +57,8 @@ def _head(status: Told) -> Text:
     head.append(
         f"  mailsyncd {status.get('version')}, up {age(status.get('uptime'))}, run {status.get('run_id')}"
     )
-    if status.get("reload") not in (None, "", "none yet"):
-        head.append(printable(f", last reload: {status['reload']}"))
+    if line := reload_line(status.get("reload", {})):
+        head.append(printable(f", last reload: {line}"))
     if status.get("state_away"):
         head.append("  the state store is away: nothing is copied", "bold red")
     return head

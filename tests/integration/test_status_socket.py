@@ -102,6 +102,8 @@ async def test_the_answer_is_the_daemons_status(path: Path) -> None:
             "in_flight": 2,
             "settling": 0,
             "epoch": 9,
+            "holder": "",
+            "pause": 0.0,
         }
     ]
 
