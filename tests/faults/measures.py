@@ -12,13 +12,10 @@ from pathlib import Path
 from statistics import median
 
 GROWTH = 1.10  # of memory, and of what lives in it, from the second hour to the last
-# MiB beside it: after a folder's UIDVALIDITY changed all records of a route, 4,000 by the end of a day,
-# are read at once and let go of. The allocator keeps some of that.
-SLACK = 8.0
 # Of the least of each hour, from that of the first two: it has one destination of three routes then,
 # or one of two. What leaks has no least that stays.
 SPREAD = {"tasks": 12, "files": 4}
-MOST = {"tasks": 400, "files": 50}  # at any time: five routes, two destinations, their windows filled
+MOST = {"tasks": 250, "files": 50}  # at any time: five routes, two destinations, their windows filled
 CALM_SPREAD = 2
 STATE_SPREAD = 0.05  # of what is kept for a message
 STATE_BYTES = 1500  # the most that is kept for a message
@@ -134,7 +131,7 @@ def flat(hours: Sequence[Hour], before: Sample, after: Sample) -> list[str]:
     if len(hours) < 4:
         return found
     base, last = hours[1], hours[-1]
-    if last.mib > base.mib * GROWTH + SLACK:
+    if last.mib > base.mib * GROWTH:
         found.append(f"memory grew from {base.mib:.1f} MiB in hour 2 to {last.mib:.1f} in hour {last.number}")
     if last.blocks > base.blocks * GROWTH:
         found.append(f"{base.blocks},000 blocks of memory in hour 2, {last.blocks},000 in hour {last.number}")
