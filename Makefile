@@ -23,6 +23,12 @@ $(VENV)/.ready: requirements/dev.txt pyproject.toml
 
 venv: $(VENV)/.ready  ## .venv with the daemon and the test tools
 
+$(VENV)/tools/.ready: requirements/tools.txt
+	@test -n "$(PYTHON)" || { echo "mailsyncd needs Python 3.11 or newer, with venv" >&2; exit 1; }
+	@test -x $(VENV)/tools/bin/python || $(PYTHON) -m venv $(VENV)/tools
+	$(VENV)/tools/bin/python -m pip install -qq --disable-pip-version-check --require-hashes --no-deps -r requirements/tools.txt
+	@touch $@
+
 demo: venv  ## the main job on embedded servers, before your eyes
 	@$(RUN) -m mailsyncd demo
 
@@ -65,6 +71,9 @@ slow: venv  ## the tests that take minutes: memory and fairness with the largest
 mutants: venv  ## every protection taken out in turn: a test must notice
 	cd tests && ../$(RUN) -m faults.mutants
 
+deployables: venv $(VENV)/tools/.ready  ## templates, workflows, Dockerfiles and scripts, by their linters
+	tests/deploy/lint.sh
+
 unit: venv  ## the systemd unit: verified, and booted where this machine can
 	tests/integration/unit_file.sh
 	tests/integration/boot.sh
@@ -76,12 +85,22 @@ lock:  ## make the hash-pinned requirements anew (needs uv)
 	$(LOCK) pyproject.toml -o requirements/run.txt
 	$(LOCK) pyproject.toml --group dev -c requirements/run.txt -o requirements/dev.txt
 	$(LOCK) requirements/build.in -c requirements/dev.txt -o requirements/build.txt
+	$(LOCK) requirements/tools.in -o requirements/tools.txt
 	@! grep -nE '(https?|file)://' requirements/*.txt
 
-docker:  ## the container image, with docker
-	docker build -t mailsyncd .
+audit: $(VENV)/tools/.ready  ## what is known against the dependencies (asks their registry)
+	$(VENV)/tools/bin/pip-audit --require-hashes --disable-pip -r requirements/run.txt
+
+sbom: $(VENV)/tools/.ready  ## dist/mailsyncd.cdx.json: what mailsyncd is made of, by CycloneDX
+	@mkdir -p dist
+	PYTHONWARNINGS=ignore $(VENV)/tools/bin/cyclonedx-py requirements --pyproject pyproject.toml --mc-type application \
+		--output-reproducible --of JSON -o dist/mailsyncd.cdx.json requirements/run.txt
+
+docker: venv  ## the container image, with docker
+	docker build -t mailsyncd --build-arg VERSION=$$($(RUN) -m mailsyncd --version | cut -d' ' -f2) \
+		--build-arg REVISION=$$(git rev-parse HEAD) .
 
 clean:  ## remove what was made here
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 
-.PHONY: help venv demo test real lint types check bench faults faults-sample soak histories slow mutants unit image lock docker clean
+.PHONY: help venv demo test real lint types check bench faults faults-sample soak histories slow mutants deployables unit image lock audit sbom docker clean

@@ -31,6 +31,7 @@ build() {
         --include=systemd,systemd-sysv,dbus,procps,libssl3,libffi8,libsqlite3-0,libbz2-1.0,liblzma5,libreadline8,libuuid1,libncursesw6,zlib1g \
         "$suite" "$root" >"$scratch/base.log" 2>&1
     : >"$root/etc/machine-id"
+    # shellcheck disable=SC2046  # none, one or several
     tar -C "$python" --exclude=test --exclude=__pycache__ --exclude='site-packages/*' -chf - \
         "bin/python$version" "lib/python$version" $(cd "$python" && ls lib/libpython* 2>/dev/null || true) |
         tar -C "$root/usr/local" -xf -

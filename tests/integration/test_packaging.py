@@ -216,20 +216,53 @@ def test_make_alone_lists_its_targets() -> None:
 
 
 @pytest.mark.parametrize(
-    "script", [".ci/run", *sorted(p.name for p in (ROOT / "tests/integration").glob("*.sh"))]
+    "script",
+    [
+        ".ci/run",
+        *sorted(
+            str(p.relative_to(ROOT)) for where in ("tests", "deploy") for p in (ROOT / where).rglob("*.sh")
+        ),
+    ],
 )
 def test_scripts_can_be_run_and_stop_at_the_first_error(script: str) -> None:
-    path = ROOT / script if "/" in script else ROOT / "tests/integration" / script
+    path = ROOT / script
     assert os.access(path, os.X_OK)
-    assert "\nset -euo pipefail\n" in path.read_text()
-    subprocess.run(["bash", "-n", str(path)], check=True, timeout=30)
+    text = path.read_text()
+    posix = text.startswith("#!/bin/sh\n")
+    assert ("\nset -eu\n" if posix else "\nset -euo pipefail\n") in text
+    subprocess.run(["sh" if posix else "bash", "-n", str(path)], check=True, timeout=30)
 
 
-def test_the_workflow_pins_what_it_uses_and_may_only_read() -> None:
-    workflow = text_of(".github/workflows/ci.yml")
-    used = re.findall(r"uses: (\S+)", workflow)
+@pytest.mark.parametrize("name", ["ci", "deploy"])
+def test_a_workflow_pins_what_it_uses_and_may_do_little(name: str) -> None:
+    workflow = text_of(f".github/workflows/{name}.yml")
+    used = re.findall(r"uses: (.+)", workflow)
     assert used
-    assert [one for one in used if not re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", one)] == []
+    assert [one for one in used if not re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v[\d.]+", one)] == []
     assert "\npermissions: {}\n" in workflow
-    assert "write" not in workflow
+    allowed = set(re.findall(r"^ +([a-z-]+): (?:read|write)\b", workflow, re.MULTILINE))
+    writes = set(re.findall(r"^ +([a-z-]+): write\b", workflow, re.MULTILINE))
+    assert (allowed - writes, writes) == ({"contents"}, {"id-token"} if name == "deploy" else set())
+    assert workflow.count("persist-credentials: false") == workflow.count("uses: actions/checkout@")
+
+
+def test_everything_runs_on_every_python() -> None:
+    workflow = text_of(".github/workflows/ci.yml")
     assert "run: .ci/run" in workflow
+    assert 'python: ["3.11", "3.12", "3.13"]' in workflow
+
+
+def test_a_deployment_hands_over_every_variable_that_there_is() -> None:
+    workflow, script = text_of(".github/workflows/deploy.yml"), text_of("deploy/deploy_lambda.sh")
+    handed_over = dict(re.findall(r"^ +([A-Z_]+): \$\{\{ vars\.([A-Z_]+) \}\}$", workflow, re.MULTILINE))
+    for name in set(handed_over) - {"AWS_REGION"}:
+        assert re.search(rf"\$\{{?{name}\b", script), name
+    page = text_of("deploy/README.md")
+    named = set(re.findall(r"(?:vars|secrets)\.([A-Z_]+)", workflow))
+    assert {"AWS_ROLE_ARN", "DEPLOY_ENV", "AWS_SECRETS_MANAGER_SECRET_IDS"} <= named
+    assert {one for one in named if f"`{one}`" not in page} == set()
+    parameters = set(re.findall(r"^give (\w+) |then give (\w+) |else give (\w+) ", script, re.MULTILINE))
+    template = text_of("deploy/lambda.yaml").partition("\nParameters:\n")[2].partition("\nConditions:")[0]
+    assert {one for found in parameters for one in found if one} <= set(
+        re.findall(r"^  (\w+):", template, re.M)
+    )
