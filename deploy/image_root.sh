@@ -23,8 +23,10 @@ find /opt/mailsyncd /usr/local/bin/python "${python%/*}"/python3* "$library" \
     find "$image" -name '*.so*' -type f -print0 | xargs -0 ldd "$python" "$(readlink -f /bin/sh)" 2>/dev/null |
         sed -nE 's|.*[[:space:]](/[^ ]+) \(0x.*|\1|p' | sort -u
     ls -d /bin/sh /etc/ssl/certs/ca-certificates.crt /etc/nsswitch.conf /etc/ssl/openssl.cnf \
-        /usr/lib/ssl/openssl.cnf /etc/debian_version /etc/os-release 2>/dev/null || true
+        /usr/lib/ssl/openssl.cnf /etc/debian_version /etc/os-release /etc/ld.so.conf /etc/ld.so.conf.d/* \
+        2>/dev/null || true
 } | take -P -h
+ldconfig -r "$image"
 
 mkdir -p "$image/etc"
 echo 'mailsyncd:x:10001:10001::/var/lib/mailsyncd:/bin/false' >"$image/etc/passwd"
