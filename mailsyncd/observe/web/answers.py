@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
 
 from mailsyncd.observe import exposition
 from mailsyncd.observe.sight import Sight
 from mailsyncd.observe.web.public import page_status
+from mailsyncd.ports import Clock
 from mailsyncd.status import DaemonStatus, Health, RouteState, WriterState
 
-FRESH = 1.0  # seconds for which a status answers everybody who asks
+FRESH = 1.0  # seconds for which an answer serves everybody who asks
+PATIENCE = 50.0  # times as long as it took to make: with a thousand routes that is a tenth of a second
 PAGE = {
     "/": ("page.html", "text/html; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
@@ -35,14 +37,15 @@ class Answers:
 
     def __init__(self, sight: Sight) -> None:
         self._sight = sight
-        self._told: tuple[float, bytes] = (float("-inf"), b"")
         here = files(__package__) / "page"
-        self._paths: Mapping[str, Callable[[], Answer]] = {
+        self._paths: dict[str, Callable[[], Answer]] = {
             "/healthz": self._alive,
             "/readyz": self._ready,
-            "/metrics": lambda: Answer(exposition.exposition(sight), exposition.CONTENT_TYPE),
-            "/status.json": self._status,
-        } | {path: _file((here / name).read_bytes(), kind) for path, (name, kind) in PAGE.items()}
+            "/metrics": _Kept(self._metrics, sight.clock),
+            "/status.json": _Kept(self._status, sight.clock),
+        }
+        for path, (name, kind) in PAGE.items():
+            self._paths[path] = _file((here / name).read_bytes(), kind)
 
     def to(self, path: str) -> Answer | None:
         """None if there is nothing of that name."""
@@ -58,12 +61,30 @@ class Answers:
         return Answer(f"{why}\n".encode(), status=200 if ready else 503)
 
     def _status(self) -> Answer:
-        mono = self._sight.clock.monotonic()
-        if mono - self._told[0] >= FRESH:
-            sight = self._sight
-            told = page_status(sight.status(), sight.meter, sight.addresses(), mono, sight.clock.now())
-            self._told = (mono, json.dumps(told, separators=(",", ":")).encode())
-        return Answer(self._told[1], "application/json")
+        sight, clock = self._sight, self._sight.clock
+        told = page_status(sight.status(), sight.meter, sight.addresses(), clock.monotonic(), clock.now())
+        return Answer(json.dumps(told, separators=(",", ":")).encode(), "application/json")
+
+    def _metrics(self) -> Answer:
+        return Answer(exposition.exposition(self._sight), exposition.CONTENT_TYPE)
+
+
+class _Kept:
+    """An answer that is made anew so seldom that mail does not wait for those who look."""
+
+    def __init__(self, make: Callable[[], Answer], clock: Clock) -> None:
+        self._make = make
+        self._clock = clock
+        self._answer = Answer(b"")
+        self._until = float("-inf")
+
+    def __call__(self) -> Answer:
+        began = self._clock.monotonic()
+        if began >= self._until:
+            self._answer = self._make()
+            took = self._clock.monotonic() - began
+            self._until = began + max(FRESH, PATIENCE * took)
+        return self._answer
 
 
 def _file(body: bytes, kind: str) -> Callable[[], Answer]:

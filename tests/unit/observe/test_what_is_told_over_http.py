@@ -14,7 +14,7 @@ import mailsyncd.observe.web.answers as answers
 from mailsyncd.observe.exposition import exposition
 from mailsyncd.observe.web.answers import FRESH, PAGE, Answers, readiness
 from mailsyncd.observe.web.public import shown
-from mailsyncd.status import Health, RouteState, WriterState
+from mailsyncd.status import DaemonStatus, Health, RouteState, WriterState
 
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -109,16 +109,35 @@ def test_a_status_has_the_last_hour() -> None:
     assert flows[ROUTES[4].name] == []
 
 
-async def test_a_status_is_made_once_a_second_however_many_ask() -> None:
+@pytest.mark.parametrize("path", ["/status.json", "/metrics"])
+async def test_an_answer_is_made_once_a_second_however_many_ask(path: str) -> None:
     on = Shown()
     site = Answers(on.sight())
-    first = site.to("/status.json")
+    first = site.to(path)
     on.well = True
-    assert site.to("/status.json") == first
+    assert site.to(path) == first
     await on.clock.advance(FRESH)
-    again = site.to("/status.json")
+    again = site.to(path)
     assert again is not None
-    assert json.loads(again.body)["health"] == "healthy"
+    assert first is not None
+    assert again.body != first.body
+
+
+async def test_one_that_takes_long_is_made_more_seldom() -> None:
+    on = Shown()
+    tell, made = on.status, []
+
+    def slow() -> DaemonStatus:
+        made.append(on.clock.monotonic())
+        on.clock._time += 0.1
+        return tell()
+
+    on.status = slow  # type: ignore[method-assign]
+    site = Answers(on.sight())
+    for _ in range(20):
+        site.to("/metrics")
+        await on.clock.advance(1.0)
+    assert len(made) == 4, "every 5 s"
 
 
 # ---------------------------------------------------------- health and readiness
