@@ -7,15 +7,15 @@ image=$1
 python=$(readlink -f /opt/mailsyncd/bin/python)
 library=$(python3 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')
 
-# Of what is named on standard input, where it is, links and all; with -h what the links lead to.
-take() { tar -C / "$@" -cf - --no-recursion -T - | tar -C "$image" -xf -; }
+# What is named on standard input, links and all; with -h what the links lead to.
+take() { sed 's|^/||' | tar -C / "$@" -cf - --no-recursion -T - | tar -C "$image" -xf -; }
 
 mkdir -p "$image"
 find /opt/mailsyncd /usr/local/bin/python "${python%/*}"/python3* "$library" \
     \( -name __pycache__ -o -path "$library/site-packages" -o -path "$library/config-*" \
-    -o -path "$library/test" -o -path "$library/ensurepip" -o -path "$library/idlelib" \
+    -o -path "$library/test" -o -path "$library/ensurepip" -o -path "$library/idlelib" -o -path "$library/lib2to3" \
     -o -path "$library/tkinter" -o -path "$library/turtledemo" -o -path "$library/pydoc_data" \
-    -o -path "$library/lib-dynload/_test*" \) -prune -o -print | take -P
+    -o -path "$library/lib-dynload/_test*" \) -prune -o -print | take
 
 # Shared libraries, by what the linker says; a shell for the health check; certificates, and how Debian
 # wants names to be looked up and OpenSSL to be strict.
@@ -25,7 +25,7 @@ find /opt/mailsyncd /usr/local/bin/python "${python%/*}"/python3* "$library" \
     ls -d /bin/sh /etc/ssl/certs/ca-certificates.crt /etc/nsswitch.conf /etc/ssl/openssl.cnf \
         /usr/lib/ssl/openssl.cnf /etc/debian_version /etc/os-release /etc/ld.so.conf /etc/ld.so.conf.d/* \
         2>/dev/null || true
-} | take -P -h
+} | take -h
 ldconfig -r "$image"
 
 mkdir -p "$image/etc"

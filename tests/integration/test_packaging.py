@@ -125,13 +125,22 @@ def test_make_has_every_target_that_a_page_names() -> None:
     assert {"demo", "test"} <= named <= targets
 
 
-def test_the_configuration_of_the_readme_is_good(tmp_path: Path) -> None:
-    (given,) = re.findall(r"<<'TOML'\n(.*?)^TOML$", text_of("README.md"), re.MULTILINE | re.DOTALL)
+def test_the_readme_leads_to_a_service_in_fifteen_lines(tmp_path: Path) -> None:
+    (block,) = (
+        one for one in re.findall(r"^```sh\n(.*?)^```", text_of("README.md"), re.M | re.S) if "<<" in one
+    )
+    assert len(block.splitlines()) <= 15
+    (given,) = re.findall(r"<<'TOML'\n(.*?)^TOML$", block, re.MULTILINE | re.DOTALL)
     path = tmp_path / "config.toml"
     path.write_text(given)
-    environ = dict.fromkeys(re.findall(r'env = "(\w+)"', given), "a secret")
-    configuration = load(path, {**environ, "HOME": str(tmp_path)}).configuration
+    needed = set(re.findall(r'credential = "(\w+)"', given))
+    for name in needed:
+        (tmp_path / name).write_text("a secret")
+    configuration = load(path, {"CREDENTIALS_DIRECTORY": str(tmp_path), "HOME": str(tmp_path)}).configuration
     assert [one.route.name for one in configuration.routes] == ["me@gmail.com > Gmail/me"]
+    made = set(re.findall(r"(?:credentials|CREDENTIALS_DIRECTORY)/(\w+)[\n']", block))
+    (handed_over,) = re.findall(r"printf 'LoadCredential=.*' ([a-z ]+) \|", block)
+    assert made == set(handed_over.split()) == needed
 
 
 def test_the_changelog_knows_this_version() -> None:
