@@ -20,7 +20,7 @@ find /opt/mailsyncd /usr/local/bin/python "${python%/*}"/python3* "$library" \
 # Shared libraries, by what the linker says; a shell for the health check; certificates, and how Debian
 # wants names to be looked up and OpenSSL to be strict.
 {
-    find "$image" -name '*.so*' -type f -print0 | xargs -0 ldd "$python" "$(readlink -f /bin/sh)" 2>/dev/null |
+    find "$image" -name '*.so*' -type f -print0 | xargs -0 ldd "$python" "$(readlink -f /bin/sh)" |
         sed -nE 's|.*[[:space:]](/[^ ]+) \(0x.*|\1|p' | sort -u
     ls -d /bin/sh /etc/ssl/certs/ca-certificates.crt /etc/nsswitch.conf /etc/ssl/openssl.cnf \
         /usr/lib/ssl/openssl.cnf /etc/debian_version /etc/os-release /etc/ld.so.conf /etc/ld.so.conf.d/* \
@@ -37,3 +37,8 @@ install -d -m 0700 -o 10001 -g 10001 "$image/var/lib/mailsyncd" "$image/run/mail
 
 # Compiled here once, for the root will be read-only. The sources do not change behind its back.
 python3 -m compileall -q --invalidation-mode unchecked-hash -s "$image" "$image/opt/mailsyncd" "$image$library"
+
+# Whatever is missing is missed now.
+chroot "$image" /opt/mailsyncd/bin/python -I -c '
+import bz2, ctypes, lzma, readline, sqlite3, ssl, uuid, zlib
+import mailsyncd.assemble, mailsyncd.commands.auth, mailsyncd.state.dynamodb, mailsyncd.vault.read'

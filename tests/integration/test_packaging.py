@@ -196,6 +196,28 @@ def test_the_image_runs_the_program_as_a_plain_user() -> None:
     assert dockerfile.count("--require-hashes") == 2
 
 
+def test_the_try_on_a_laptop_fits_together() -> None:
+    directory = ROOT / "deploy/try"
+    configuration = load(
+        directory / "config.toml", {"HOME": "/", "STATE_DIRECTORY": "/var/lib"}
+    ).configuration
+    (route,), (destination,) = configuration.routes, configuration.destinations
+    for name, endpoint in (("gmail", route.endpoint), ("outlook", destination.endpoint)):
+        assert f"port = {endpoint.port}\n" in (directory / f"{name}.conf").read_text()
+    compose = text_of("deploy/compose.yaml")
+    assert configuration.state.endpoint_url == "http://127.0.0.1:8000"
+    assert "-port 8000" in compose
+    assert re.findall(r"-u (\S+)", compose) == [route.route.gmail, destination.email]
+    assert f"mailbox {route.route.folder}\n" in compose
+    bases = {
+        re.findall(r"^ARG BASE=(.*)$", text_of(one), re.M)[0]
+        for one in ("Dockerfile", "deploy/try/Dockerfile")
+    }
+    (base,) = bases
+    assert re.fullmatch(r"docker\.io/library/python:3\.13-slim-bookworm@sha256:[0-9a-f]{64}", base)
+    assert re.search(r"image: docker\.io/amazon/dynamodb-local:[\d.]+@sha256:[0-9a-f]{64}\n", compose)
+
+
 @pytest.mark.real
 def test_the_unit_is_correct_and_locked_up() -> None:
     if shutil.which("systemd-analyze") is None:
