@@ -22,10 +22,12 @@ Event = MutableMapping[str, Any]
 
 OURS = frozenset({"timestamp", "level", "run_id"})  # written by the pipeline, over whatever was given
 
-# Libraries that talk too much. aioimaplib logs credentials in base64, so nothing of it is let through.
+# Libraries that talk too much. aioimaplib logs credentials in base64, so nothing of it is let through;
+# aiohttp's server logs as errors what strangers send, and quotes it.
 _OFF = logging.CRITICAL + 1
 _FLOORS = {
     "aioimaplib": _OFF,
+    "aiohttp.server": _OFF,
     "httpx": logging.WARNING,
     "httpcore": logging.WARNING,
     "botocore": logging.WARNING,

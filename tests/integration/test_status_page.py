@@ -99,6 +99,32 @@ async def test_only_reading_and_only_by_a_name_of_ours(tmp_path: Path) -> None:
         assert (await get(f"{url}/", Host="mail.example.org", **shown))[0] == 200
 
 
+NONSENSE = (
+    b"garbage\r\n\r\n",
+    b"\x16\x03\x01\x02\x00\x01",
+    b"GET / HTTP/1.1\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n",
+    b"GET http://evil.example/ HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"GET /%00%ff/.. HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"CONNECT evil.example:1 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+)
+
+
+async def test_nonsense_gets_nothing_and_leaves_no_line_in_the_log(tmp_path: Path) -> None:
+    async with watched(tmp_path) as (_, child, url):
+        before = [line for line in child.log.read_text().splitlines() if '"error"' in line]
+        for sent in NONSENSE:
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+            writer.write(sent)
+            async with asyncio.timeout(10):
+                first = await reader.readline()
+            assert first.split()[1] in (b"400", b"404", b"405"), sent
+            writer.close()
+        assert (await get(f"{url}/healthz"))[0] == 200
+        assert [line for line in child.log.read_text().splitlines() if '"error"' in line] == before
+
+
 async def test_a_port_that_is_taken_is_told_in_a_line_and_holds_up_no_mail(tmp_path: Path) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))

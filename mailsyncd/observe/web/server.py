@@ -54,7 +54,9 @@ class _Site:
             answer = Answer(f"{refusal.line}\n".encode(), TEXT, refusal.status)
             return _response(answer, refusal.headers)
         try:
-            answer = self._answers.to(request.path) or Answer(b"there is nothing here\n", TEXT, 404)
+            # A whole address instead of a path would name a host of its own (RFC 9112 3.2.2).
+            path = request.path if request.raw_path.startswith("/") else ""
+            answer = self._answers.to(path) or Answer(b"there is nothing here\n", TEXT, 404)
         except Exception as error:  # noqa: BLE001 - whatever a page meets, mail goes on
             log.error("http.failed", path=request.path[:100], error=type(error).__name__)
             answer = Answer(b"this can't be told now\n", TEXT, 500)
