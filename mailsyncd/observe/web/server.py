@@ -17,7 +17,7 @@ from mailsyncd.observe.web.guard import HEADERS, Guard
 
 MOST_CONNECTIONS = 64  # one more costs the oldest its own, so that nobody can hold them all for ever
 KEPT_OPEN = 75.0  # seconds
-FAREWELL = 1.0  # seconds for answers under way when it ends
+FAREWELL = 0.2  # seconds for answers under way when it ends, and for what a caller still has to send
 BACKLOG = 64
 
 log = structlog.get_logger()
