@@ -47,7 +47,7 @@ MUTANTS = (
     Mutant(
         "settle window",
         "mailsyncd/flow/recover.py",
-        "wait = self._settle_window if settle else 0.0",
+        "wait = self.settle_window if settle else 0.0",
         "wait = 0.0",
         PATH,
     ),
@@ -136,6 +136,20 @@ MUTANTS = (
         ("tests/unit/test_matching.py",),
     ),
     Mutant(
+        "who else may own a copy, by way of others",
+        "mailsyncd/matching.py",
+        "if more == names:",
+        "if more:",
+        ("tests/unit/test_matching.py",),
+    ),
+    Mutant(
+        "a newer form of the state is refused",
+        "mailsyncd/state/dynamo_table.py",
+        'if (version := int(word.get("format", FORMAT))) > FORMAT:',
+        'if (version := int(word.get("format", FORMAT))) > 99:',
+        ("tests/contract/state/test_format_1.py",),
+    ),
+    Mutant(
         "no queueing twice",
         "mailsyncd/flow/queue.py",
         "if self._closed or ref.key in self._keys:",
@@ -173,7 +187,7 @@ MUTANTS = (
     Mutant(
         "any history: settle window",
         "mailsyncd/flow/recover.py",
-        "wait = self._settle_window if settle else 0.0",
+        "wait = self.settle_window if settle else 0.0",
         "wait = 0.0",
         HISTORY,
     ),
