@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from time import perf_counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -142,13 +143,12 @@ def test_what_has_nothing_to_do_with_it_may_be_left_out(
     assert match_tail(pending, tail, some) == found[len(claims) :]
 
 
-def test_a_copy_that_another_would_have_to_take_instead_is_thought_of_however_long_the_chain() -> None:
-    """Each owner could have its neighbour's copy too: all of them are there, so none is left over."""
-    count = 40
-    chain = [seen(uid, mid=f"<{uid}>", digest=str(uid // 2), at=uid % 2) for uid in range(1, count)]
-    owners = [
-        replace(trace_of(record(1, uidnext=0)), message_id=one.message_id, digest=one.digest) for one in chain
-    ]
-    left = record(2, mid=f"<{count}>", digest=str((count - 1) // 2), uidnext=0)
-    assert match_tail([left], chain, owners) == [None]
-    assert match_tail([left], [*chain, seen(count, mid=f"<{count}>", digest="x")], owners) == [count]
+@pytest.mark.parametrize("length", [1, 2, 3, 10])
+def test_a_copy_is_left_by_who_can_have_another_however_far_that_leads(length: int) -> None:
+    """Each owner could have either of two copies, and takes the one that nobody else wants."""
+    links = range(length, 0, -1)
+    chain = [seen(99 - link, mid=f"<{link - 1}>", digest=f"d{link}") for link in (length + 1, *links)]
+    owners = [trace_of(record(mid=f"<{link}>", digest=f"d{link}", uidnext=0)) for link in links]
+    ours = record(mid="<ours>", digest="d1", uidnext=0)
+    assert match_tail([ours], chain, owners) == [98]
+    assert match_tail([ours], chain[1:], owners) == [None]
