@@ -46,6 +46,6 @@ STOPSIGNAL SIGTERM
 # 1 is "degraded": something waits or reconnects, and a restart would not hasten it.
 # hadolint ignore=DL3025
 HEALTHCHECK --interval=30s --timeout=5s --start-period=30s --retries=3 \
-    CMD mailsyncd check --socket /run/mailsyncd/mailsyncd.sock || [ $? -eq 1 ]
+    CMD mailsyncd check --fast --socket /run/mailsyncd/mailsyncd.sock || [ $? -eq 1 ]
 ENTRYPOINT ["mailsyncd"]
 CMD ["run", "--config", "/etc/mailsyncd/config.toml"]

@@ -11,6 +11,8 @@ OBJECTS = 20_000  # new ones between looks for garbage: what is loaded at the st
 
 def program() -> int:
     """`mailsyncd`, or `python -m mailsyncd`."""
+    if "--fast" in sys.argv and (code := _fast()) is not None:
+        return code
     gc.set_threshold(OBJECTS, 20, 20)
     _load_structlog_alone()
     from mailsyncd.cli import main
@@ -19,6 +21,15 @@ def program() -> int:
         return main()
     finally:
         gc.freeze()  # or Python would look through all of it once more before it ends
+
+
+def _fast() -> int | None:
+    """`check --fast`, before anything is loaded that it can do without."""
+    import os
+
+    from mailsyncd.commands.fast import fast_check
+
+    return fast_check(sys.argv[1:], os.environ)
 
 
 def _load_structlog_alone() -> None:

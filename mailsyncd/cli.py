@@ -114,6 +114,19 @@ def _add_check(commands: Commands[argparse.ArgumentParser]) -> None:
     _takes_config(check)
     check.add_argument("--socket", type=Path, help="the daemon's socket (default: as configured)")
     check.add_argument("--json", action="store_true", help="everything the daemon says, as JSON")
+    how = check.add_mutually_exclusive_group()
+    how.add_argument("--fast", action="store_true", help="one word, and next to nothing loaded for it")
+    how.add_argument(
+        "--deep",
+        action="store_true",
+        help="sign in everywhere, read and write state, and append and find a probe in the folder --folder",
+    )
+    check.add_argument(
+        "--folder",
+        metavar="F",
+        default="mailsyncd-check",
+        help="for the probes of --deep (default: %(default)s)",
+    )
     check.set_defaults(command=_check)
 
 
@@ -273,9 +286,20 @@ def _lambda(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
+    if arguments.deep:
+        return _deep_check(arguments)
     from mailsyncd.commands.check import check
 
     return check(socket_of(arguments), as_json=arguments.json, out=sys.stdout, err=sys.stderr)
+
+
+def _deep_check(arguments: argparse.Namespace) -> int:
+    from mailsyncd.commands.deep import deep_check, tell
+
+    where = (arguments.config, os.environ, socket_of(arguments), arguments.folder)
+    code, found = asyncio.run(deep_check(*where))
+    tell(found, sys.stdout, as_json=arguments.json)
+    return code
 
 
 def _state_init(arguments: argparse.Namespace) -> int:

@@ -95,6 +95,12 @@ def instant(internaldate: str) -> float | None:
         return None
 
 
+def internaldate(at: float) -> str:
+    """The RFC 3501 date-time of seconds since the epoch, in UTC."""
+    when = datetime.fromtimestamp(at, UTC)
+    return f"{when.day:02}-{_NAMES[when.month - 1]}-{when:%Y %H:%M:%S} +0000"
+
+
 # -------------------------------------------------------------------- delays
 
 

@@ -50,7 +50,7 @@ async def test(config: Path | None, environ: Mapping[str, str], out: TextIO, *, 
     clock, is_good = SystemClock(), True
     async with AsyncExitStack() as stack:
         accounts = Accounts(configuration.state.path.parent / "tokens", clock, Random(), stack)
-        for visit in _visits(configuration):
+        for visit in visits_of(configuration):
             where = f"{visit.account.user} at {visit.endpoint.host}"
             login = accounts.login(visit.account, visit.endpoint.ca_file)
             try:
@@ -60,12 +60,12 @@ async def test(config: Path | None, environ: Mapping[str, str], out: TextIO, *, 
             else:
                 lines = [f"{where}: signed in", *_findings(visit, found)]
                 lines += _age(files.get((visit.is_source, visit.account.user)), clock.now())
-                is_good = is_good and not _lacking(visit, found)
+                is_good = is_good and not lacking(visit, found)
             print("\n".join(map(printable, lines)), file=out, flush=True)
     return 0 if is_good else 1
 
 
-def _visits(configuration: Configuration) -> Iterator[Visit]:
+def visits_of(configuration: Configuration) -> Iterator[Visit]:
     """Each source account once, then each destination."""
     sources: dict[tuple[str, Endpoint], Visit] = {}
     for one in configuration.routes:
@@ -84,7 +84,7 @@ def _visits(configuration: Configuration) -> Iterator[Visit]:
         yield visit
 
 
-def _lacking(visit: Visit, found: Look) -> bool:
+def lacking(visit: Visit, found: Look) -> bool:
     return any(isinstance(what, str) and name not in visit.may_lack for name, what in found.folders.items())
 
 

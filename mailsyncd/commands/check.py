@@ -45,7 +45,7 @@ def check(socket_path: Path, *, as_json: bool, out: TextIO, err: TextIO) -> int:
     """Print how the daemon is; the exit code is the verdict."""
     try:
         status = ask(socket_path, ANSWER_DEADLINE)
-        verdict = _verdict(status)
+        verdict = verdict_of(status)
     except NoAnswer as failure:
         if as_json:
             print(json.dumps({"health": "not_running", "detail": str(failure)}), file=out)
@@ -55,18 +55,18 @@ def check(socket_path: Path, *, as_json: bool, out: TextIO, err: TextIO) -> int:
     if as_json:
         print(json.dumps(status), file=out)
     else:
-        _show(status, out)
+        show_status(status, out)
     return verdict.value
 
 
-def _verdict(status: dict[str, Any]) -> Health:
+def verdict_of(status: dict[str, Any]) -> Health:
     try:
         return Health[str(status["health"]).upper()]
     except KeyError:
         raise NoAnswer("the daemon that answers is of another version: restart it") from None
 
 
-def _show(status: dict[str, Any], out: TextIO) -> None:
+def show_status(status: dict[str, Any], out: TextIO) -> None:
     routes = [_route_row(route) for route in status.get("routes", ())]
     writers = [_writer_row(writer) for writer in status.get("writers", ())]
     summary = f"{status['health']}: mailsyncd {status.get('version')}, up {_age(status.get('uptime'))}"
