@@ -28,6 +28,7 @@ from mailsyncd.flow.tasks import all_of, first_of
 from mailsyncd.meter import Meter
 from mailsyncd.observe import logs
 from mailsyncd.observe.control import ControlServer, plain
+from mailsyncd.observe.dump import dump
 from mailsyncd.observe.sight import Sight
 from mailsyncd.observe.systemd import Notifier, watchdog_interval
 from mailsyncd.observe.website import Place, Website
@@ -37,6 +38,8 @@ from mailsyncd.reload import Reloads
 from mailsyncd.status import DaemonStatus
 
 log = structlog.get_logger()
+
+DUMPS_APART = 1.0  # seconds
 
 
 class Parts(Protocol):
@@ -92,6 +95,7 @@ class Daemon:
         self._run_id = run_id
         self._started_mono = parts.clock.monotonic()
         self._running: dict[str, _Running] = {}
+        self._dumped_mono = float("-inf")
         self._stopping = asyncio.Event()
         self._notifier = Notifier.from_environment(environ)
         self._reloads = Reloads(reread, self._apply, parts.clock, self._notifier, parts.meter)
@@ -120,6 +124,14 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, number)
         loop.add_signal_handler(signal.SIGHUP, self._reloads.ask)
+        loop.add_signal_handler(signal.SIGUSR1, self._dump)
+
+    def _dump(self) -> None:
+        """Signals that come faster are one."""
+        now = self._parts.clock.monotonic()
+        if now - self._dumped_mono >= DUMPS_APART:
+            self._dumped_mono = now
+            dump(self.status())
 
     def _stop(self, number: int) -> None:
         """The first signal asks, the second ends: what is PENDING then is the next start's."""
@@ -223,10 +235,15 @@ class Daemon:
     # ------------------------------------------------------------------ status
 
     async def _watchdog(self) -> None:
-        """Tell systemd that the loop still turns, as often as it wants to know."""
-        interval = watchdog_interval(self._environ)
+        """Tell systemd, as often as it wants to know, that the loop still turns and every writer moves."""
+        interval, told = watchdog_interval(self._environ), False
         while interval is not None:
-            self._notifier.watchdog()
+            hanging = [name for name, one in self._running.items() if one.destination.hangs]
+            if not hanging:
+                self._notifier.watchdog()
+            elif not told:
+                log.error("writer.hangs", destinations=hanging)
+            told = bool(hanging)
             await self._parts.clock.sleep(interval)
         await asyncio.get_running_loop().create_future()
 

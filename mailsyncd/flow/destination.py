@@ -46,6 +46,7 @@ BLOCKED_RETRY = 300.0  # seconds between tries of a destination that needs its u
 RESTING = 240.0  # seconds between looks at an idle connection
 GLANCE = 2.0  # seconds between looks for something that may be tried during a standstill
 LAST_NOTES = 5.0  # seconds for what is to be stored at the end: supervisors wait for no state store
+HUNG = 1800.0  # seconds without a step: more than the largest message takes over a slow line
 TICK = 1.0  # seconds: watermarks are stored this often at the most
 ONCE_ATTEMPTS = 3  # connections that run-once spends on a destination
 
@@ -77,6 +78,7 @@ class Destination:
         self._window: Window | None = None
         self._state = WriterState.STANDBY
         self._detail = ""
+        self._moved_mono = belt.clock.monotonic()
 
     # -------------------------------------------------------------------- life
 
@@ -98,10 +100,8 @@ class Destination:
             await self._blocked()
 
     async def run_once(self) -> bool:
-        """Bring every route up to date once; False if another daemon holds the lease.
-
-        Raises what kept the destination from being written to.
-        """
+        """Bring every route up to date once; False if another daemon holds the lease. Raises what kept
+        the destination from being written to."""
         if await self._tenancy.try_take() is not None:
             return False
         self._attempts_left, self._standstill.patient = ONCE_ATTEMPTS, False
@@ -274,7 +274,9 @@ class Destination:
                 else:
                     await self._rest(session)
         finally:
-            await self._drain(tasks)
+            if tasks and self._stopping.is_set():
+                reached(Step.DRAINING)
+            await wind_up(tasks, self._settings.drain_timeout)
             self._window = None
         if session.lost and not self._stopping.is_set():
             raise Transient("the connection was lost")
@@ -318,6 +320,8 @@ class Destination:
 
     async def _rest(self, session: SinkSession) -> None:
         """Until there is something to do, or the connection needs a sign of life."""
+        if not (self._window and self._window.in_hand):
+            self._enter(*self._standstill.state)
         wait = RESTING
         if session.ends_mono is not None:
             wait = min(wait, max(0.0, session.ends_mono - self._belt.clock.monotonic()))
@@ -345,19 +349,10 @@ class Destination:
             self._belt.ready.release(reserved)
             self._wake.set()
 
-    async def _drain(self, tasks: set[asyncio.Task[None]]) -> None:
-        """Wait for what is in flight; cancel what takes longer than the drain time."""
-        if not tasks:
-            return
-        if self._stopping.is_set():
-            reached(Step.DRAINING)
-        await wind_up(tasks, self._settings.drain_timeout)
-
     # ------------------------------------------------------------------ trouble
 
     def _pause(self, window: Window, error: Transient) -> None:
-        """The destination refused something: send nothing for a while. For run-once that
-        may be the end."""
+        """The destination refused something: send nothing for a while. For run-once that may be the end."""
         window.went_badly()
         window.turn_away()
         self._standstill.begin(error)
@@ -382,7 +377,13 @@ class Destination:
                 self._fatal = self._fatal or error
 
     def _enter(self, state: WriterState, detail: str = "") -> None:
-        self._state, self._detail = state, detail
+        self._state, self._detail, self._moved_mono = state, detail, self._belt.clock.monotonic()
+
+    @property
+    def hangs(self) -> bool:
+        """Whether it should have moved long ago, though each thing that it waits for has a deadline."""
+        moves = self._state not in (WriterState.STANDBY, WriterState.STOPPED) and not self._belt.gate.closed
+        return moves and self._belt.clock.monotonic() - self._moved_mono > HUNG
 
     def status(self) -> WriterStatus:
         """As `mailsyncd check` shows it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Collection, Coroutine
 from typing import Any
 
 
@@ -35,8 +35,10 @@ async def all_of(*work: Coroutine[Any, Any, None]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def wind_up(tasks: Iterable[asyncio.Task[None]], timeout: float) -> None:
+async def wind_up(tasks: Collection[asyncio.Task[None]], timeout: float) -> None:
     """Wait for them for so many seconds, then cancel and await those that are late."""
+    if not tasks:
+        return
     _, late = await asyncio.wait(tasks, timeout=timeout)
     for task in late:
         task.cancel()

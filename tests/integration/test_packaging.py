@@ -160,6 +160,33 @@ def test_the_unit_starts_the_program_as_it_wants_to_be_started() -> None:
     assert setting(unit, "RestartPreventExitStatus") == ["78"]
 
 
+SERVICES = ["mailsyncd.service", "mailsyncd@.service", "mailsyncd-once.service"]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_unit_runs_commands_that_there_are(name: str) -> None:
+    unit = text_of(f"systemd/{name}").replace("%i", "work").replace("%t", "/run")
+    for command in (*setting(unit, "ExecStart"), *setting(unit, "ExecReload")):
+        program, *arguments = shlex.split(command)
+        assert program == "/opt/mailsyncd/bin/mailsyncd"
+        _parser().parse_args(arguments)
+
+
+def test_a_reload_asks_the_socket_that_the_daemon_has_there(tmp_path: Path) -> None:
+    for name, directory in (("mailsyncd.service", "mailsyncd"), ("mailsyncd@.service", "mailsyncd/%i")):
+        unit = text_of(f"systemd/{name}")
+        assert setting(unit, "RuntimeDirectory") == setting(unit, "StateDirectory") == [directory]
+        environ = {"RUNTIME_DIRECTORY": f"%t/{directory}", "HOME": "/"}
+        socket = load(configured(tmp_path), environ).configuration.daemon.socket
+        assert setting(unit, "ExecReload")[0].endswith(f" reload --socket {socket}")
+
+
+def test_all_units_are_locked_up_alike() -> None:
+    boxes = {name: text_of(f"systemd/{name}").partition("UMask=")[2].partition("[")[0] for name in SERVICES}
+    assert len({box.strip() for box in boxes.values()}) == 1
+    assert all("ProtectSystem=strict" in box for box in boxes.values())
+
+
 def test_the_unit_waits_longer_than_the_daemon_drains(tmp_path: Path) -> None:
     (stop,) = setting(text_of("systemd/mailsyncd.service"), "TimeoutStopSec")
     assert int(stop.removesuffix("s")) >= drain_timeout(tmp_path) + 5
@@ -184,7 +211,7 @@ def test_the_image_asks_the_socket_that_the_daemon_has_there(tmp_path: Path) -> 
     dockerfile = text_of("Dockerfile")
     environ = dict(re.findall(r"(STATE_DIRECTORY|RUNTIME_DIRECTORY)=(\S+)", dockerfile))
     configuration = load(configured(tmp_path), environ).configuration
-    assert f"mailsyncd check --socket {configuration.daemon.socket} " in dockerfile
+    assert f"mailsyncd check --fast --socket {configuration.daemon.socket} " in dockerfile
     assert configuration.state.path == Path("/var/lib/mailsyncd/state.db")
 
 
