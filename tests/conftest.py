@@ -7,7 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import hypothesis
 import pytest
+
+# A machine may be busy; pytest-timeout is what bounds a test.
+hypothesis.settings.register_profile("mailsyncd", deadline=None)
+hypothesis.settings.load_profile("mailsyncd")
 
 
 @pytest.fixture
