@@ -44,14 +44,19 @@ from mailsyncd.imap.session import Login, PasswordLogin, TokenLogin
 from mailsyncd.meter import Meter
 from mailsyncd.observe.clock import SystemClock
 from mailsyncd.observe.process import is_gone, owner
-from mailsyncd.ports import Clock, Sink, Source, StateStore
+from mailsyncd.ports import Clock, Sink, Source, StateStore, TokenNotes
+from mailsyncd.state.notes import NotesWhenNeeded
 from mailsyncd.state.sqlite import SqliteStore
+from mailsyncd.status import AccountStatus
+from mailsyncd.stored import Reference, Vault
 
 if TYPE_CHECKING:
     import httpx
 
+    from mailsyncd.auth.homes import TokenHome
     from mailsyncd.auth.tokens import RefreshingTokens
 
+LOOK = 5.0  # seconds between looks whether anybody signs in by tokens
 GMAIL_HOSTS = ("imap.gmail.com", "imap.googlemail.com")
 GMAIL_BUDGET = 2_000_000_000  # bytes a day: four fifths of what is documented (A23, A25)
 
@@ -72,7 +77,7 @@ def make_store(settings: StateSettings, clock: Clock) -> StateStore:
 class Accounts:
     """Ways to sign in, one token source an account: routes that share one share its tokens."""
 
-    keeper_directory: Path
+    notes: TokenNotes
     clock: Clock
     rng: Random
     stack: AsyncExitStack
@@ -84,21 +89,34 @@ class Accounts:
             return PasswordLogin(account.user, account.password or Secret(""))
         if account not in self._tokens:
             # Here, because httpx takes time and memory that passwords have no use for.
-            from mailsyncd.auth.keeper import FileTokenKeeper
+            from mailsyncd.auth.keeper import Keeper
             from mailsyncd.auth.tokens import RefreshingTokens
 
+            keeper = Keeper(account, _home(account), self.notes, self.clock)
             self._tokens[account] = RefreshingTokens(
-                account,
-                FileTokenKeeper(self.keeper_directory),
-                self._client(ca_file),
-                clock=self.clock,
-                rng=self.rng,
+                account, keeper, self._client(ca_file), clock=self.clock, rng=self.rng
             )
         return TokenLogin(account.user, self._tokens[account])
 
+    async def keep_signed_in(self) -> None:
+        """Renew ahead of time, and look for what is needed; until cancelled."""
+        while not self._tokens:  # a reload may bring the first
+            await self.clock.sleep(LOOK)
+        from mailsyncd.auth.upkeep import Upkeep
+
+        await Upkeep(self.sources, self.clock).run()
+
+    def sources(self) -> tuple[RefreshingTokens, ...]:
+        return tuple(self._tokens.values())
+
     def keep(self, accounts: Collection[Account]) -> None:
-        """Forget the others: no configuration names them any more."""
+        """Forget the others: no configuration names them any more. Who reloads may have mended something."""
         self._tokens = {one: tokens for one, tokens in self._tokens.items() if one in accounts}
+        for one in self._tokens.values():
+            one.look_again()
+
+    def status(self) -> tuple[AccountStatus, ...]:
+        return tuple(one.status() for one in self._tokens.values())
 
     def _client(self, ca_file: Path | None) -> httpx.AsyncClient:
         if ca_file not in self._clients:
@@ -107,6 +125,27 @@ class Accounts:
             self._clients[ca_file] = token_client(ca_file)
             self.stack.push_async_callback(self._clients[ca_file].aclose)
         return self._clients[ca_file]
+
+
+def _home(account: Account) -> TokenHome:
+    """Where its refresh token stands."""
+    from mailsyncd.auth.homes import DocumentHome, FileHome, FixedHome
+
+    home = account.home
+    if not home.is_followed:
+        return FixedHome(home, account.refresh_token or Secret(""))
+    if home.kind == "file":
+        return FileHome(Path(home.name))
+    # Here, because the SDK takes time and memory that files have no use for.
+    from mailsyncd.vault.documents import document
+
+    return DocumentHome(home, document(Reference(Vault(home.kind), home.name), home.region))
+
+
+def token_notes(settings: StateSettings, store: StateStore) -> NotesWhenNeeded:
+    """What the state store remembers of tokens, for who may not have opened it."""
+    is_file = settings.backend is Backend.SQLITE
+    return NotesWhenNeeded(store, settings.path.exists if is_file else lambda: True)
 
 
 class Assembly:
@@ -125,8 +164,8 @@ class Assembly:
         self.meter = Meter()
         self.queue = RefQueue(configuration.daemon.queue_size)
         self.allowances: dict[str, Allowance] = {}
-        directory = configuration.state.path.parent / "tokens"
-        self.accounts = Accounts(directory, self.clock, self.rng, self.stack)
+        notes = token_notes(configuration.state, self.store)
+        self.accounts = Accounts(notes, self.clock, self.rng, self.stack)
 
     async def close(self) -> None:
         await self.stack.aclose()

@@ -35,11 +35,19 @@ from mailsyncd.observe.website import Place, Website
 from mailsyncd.policy import verdict
 from mailsyncd.ports import Clock, StateStore
 from mailsyncd.reload import Reloads
-from mailsyncd.status import DaemonStatus
+from mailsyncd.status import AccountStatus, DaemonStatus
 
 log = structlog.get_logger()
 
 DUMPS_APART = 1.0  # seconds
+
+
+class SignIns(Protocol):
+    """The accounts that sign in by tokens."""
+
+    async def keep_signed_in(self) -> None: ...
+
+    def status(self) -> tuple[AccountStatus, ...]: ...
 
 
 class Parts(Protocol):
@@ -53,6 +61,9 @@ class Parts(Protocol):
 
     @property
     def clock(self) -> Clock: ...
+
+    @property
+    def accounts(self) -> SignIns: ...
 
     def destination(self, configuration: Configuration, settings: DestinationSettings) -> Destination: ...
 
@@ -110,9 +121,9 @@ class Daemon:
         async with ControlServer(self._configuration.daemon.socket, self.status, asks):
             log.info("daemon.started", version=__version__, routes=len(self._configuration.routes))
             try:
-                share = self._parts.share
+                share, accounts = self._parts.share, self._parts.accounts
                 others = (share.run(), self._reloads.run(self._line), self._watchdog(), self._site.run())
-                await first_of(self._destinations(), *others)
+                await first_of(self._destinations(), accounts.keep_signed_in(), *others)
             finally:
                 await self._end_all()
         log.info("daemon.stopped")
@@ -263,6 +274,7 @@ class Daemon:
             sharing=self._parts.share.status(),
             set_aside=tuple(self._parts.meter.aside),
             state_away=self._parts.gate.closed,
+            accounts=self._parts.accounts.status(),
         )
 
     def _sight(self) -> Sight:

@@ -8,6 +8,7 @@ edge of the adapter that touches the library, and go no further.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from enum import Enum
 
@@ -108,7 +109,33 @@ class AuthRejected(MailsyncError):
 
 
 class RouteBlocked(MailsyncError):
-    """Only a person can mend it (consent revoked, IMAP off, folder missing). Reaches: a route."""
+    """Only a person can mend it (consent revoked, IMAP off, folder missing). Reaches: a route. `state` is
+    what status calls it."""
+
+    state = "blocked"
+
+
+class SignInNeeded(RouteBlocked):
+    """The provider takes the refresh token no more, and only its user can help. Reaches: the routes of an
+    account. `error` and `detail` are what the token endpoint said, `skew` how many seconds its clock is
+    ahead of ours. `mended` is set once it is mended: a pause need not be longer."""
+
+    state = "needs_sign_in"
+
+    def __init__(
+        self,
+        why: str,
+        *,
+        error: str = "",
+        detail: str = "",
+        skew: float = 0.0,
+        mended: asyncio.Event | None = None,
+    ) -> None:
+        self.error = error
+        self.detail = detail
+        self.skew = skew
+        self.mended = mended or asyncio.Event()
+        super().__init__(why)
 
 
 class SignInFailed(MailsyncError):

@@ -347,6 +347,23 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenNote:
+    """What is remembered of an account's refresh token: how it is used, or one that could not be put
+    back where it came from, `sealed` so that only who has the token before it can read it.
+
+    `line` tells apart what is remembered of one account. `revision` changes with every write.
+    """
+
+    account: str
+    line: str
+    revision: int
+    since: float
+    used_at: float
+    expires_at: int
+    sealed: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Counts:
     """How many records of a route are in which state."""
 

@@ -8,10 +8,11 @@ adapter (I10) and raises only errors of mailsyncd.errors.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import date
+from types import MappingProxyType
 from typing import Protocol
 
 from mailsyncd.account import Secret
@@ -26,12 +27,15 @@ from mailsyncd.model import (
     Member,
     Record,
     TailMessage,
+    TokenNote,
     Trace,
     Traffic,
     Usage,
     Wake,
     Watermark,
 )
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class SecretDocument(Protocol):
@@ -41,8 +45,13 @@ class SecretDocument(Protocol):
     async def read(self, key: str) -> Secret | None:
         """None if there is no such key, or nothing at all."""
 
-    async def write(self, key: str, value: Secret) -> None:
-        """Durable when it returns; other keys are kept, and what is missing is made."""
+    async def write(self, key: str, value: Secret, beside: Mapping[str, str] = NOTHING) -> None:
+        """Durable when it returns; other keys are kept, and what is missing is made. `beside`: more
+        keys, written in the same stroke."""
+
+    async def replace(self, key: str, old: Secret, new: Secret) -> Secret:
+        """The same if `old` is there still; returns what is there afterwards. What somebody else has
+        put there meanwhile stays."""
 
 
 class Clock(Protocol):
@@ -70,6 +79,16 @@ class TokenSource(Protocol):
 
     def lifetime(self) -> float | None:
         """Seconds until the present token expires; None where tokens don't (passwords)."""
+
+
+class TokenNotes(Protocol):
+    """What is remembered of refresh tokens. Raises StateUnavailable."""
+
+    async def token_note(self, account: str, line: str) -> TokenNote | None: ...
+
+    async def put_token_note(self, new: TokenNote, *, expected: TokenNote | None) -> bool:
+        """Replace `expected` by `new` if its revision is as expected; None means there must be none.
+        False if not."""
 
 
 class SourceSession(Protocol):
@@ -187,7 +206,7 @@ class Refused:
     by: Record
 
 
-class StateStore(Protocol):
+class StateStore(TokenNotes, Protocol):
     """Idempotency records, watermarks, failures and leases (I1, I2, I3, I6, I7).
 
     `route` is a Route.key throughout. Writes are conditional, and a writer's own write, repeated

@@ -49,6 +49,7 @@ class SignInState(Enum):
     UNUSED = "unused"  # nobody has asked for an access token yet
     GOOD = "good"
     RETRYING = "retrying"  # the token endpoint, or the token's store, has trouble
+    REFUSED = "refused"  # a person has to mend the configuration, or the token's store
     NEEDS_SIGN_IN = "needs_sign_in"  # the provider takes the refresh token no more: only its user can help
 
 

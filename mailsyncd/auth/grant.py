@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 
 from mailsyncd.account import Account, AuthKind, Secret
-from mailsyncd.errors import MailsyncError, RouteBlocked, Throttled, Transient
+from mailsyncd.errors import MailsyncError, RouteBlocked, SignInNeeded, Throttled, Transient
 
 Client = httpx.AsyncClient  # for those who only pass it on
 
@@ -29,7 +29,7 @@ LONGEST_PAUSE = 3600.0
 ASSUMED_LIFE = 1800.0  # RFC 6749 section 5.1 lets expires_in be left out
 LONGEST_LIFE = 86400.0
 
-_SIGN_IN_AGAIN = "sign in again and configure the new refresh token"
+_SIGN_IN_AGAIN = "sign in again"
 _CHECK_CLIENT = "check client_id and client_secret, and that the application is still registered"
 
 # The `error` alone decides: descriptions and AADSTS numbers may change (C16).
@@ -46,6 +46,11 @@ _ONLY_A_PERSON_CAN_HELP = {
     "invalid_request": "check client_id, token_url and the refresh token for missing characters",
     "unsupported_grant_type": "check token_url",
     "invalid_scope": "check scope",
+}
+
+# What a new sign-in mends.
+_CONSENT_IS_GONE = {
+    *("invalid_grant", "interaction_required", "consent_required", "login_required", "access_denied")
 }
 
 _GOOGLE_MAIL = "https://mail.google.com/"
@@ -169,10 +174,8 @@ def judge(
     if not isinstance(token, str) or not re.fullmatch(r"[!-~]+", token):
         raise Transient(f"{account.user}: the token endpoint's answer has no usable access_token")
     if missing := _missing_scope(account, fields.get("scope")):
-        raise RouteBlocked(
-            f"{account.user}: the token has the wrong scope ({missing} is missing): "
-            "sign in again and allow access to mail"
-        )
+        why = f"the token has the wrong scope ({missing} is missing): sign in again and allow access to mail"
+        raise SignInNeeded(f"{account.user}: {why}", error="invalid_scope")
     rotated, scope = fields.get("refresh_token"), fields.get("scope")
     return Grant(
         token,
@@ -227,7 +230,10 @@ def _refusal(
     error = fields.get("error") if fields else None
     if reply.status in (400, 401, 403) and isinstance(error, str) and error in advice:
         detail = _detail(fields.get("error_description") if fields else None, hide)
-        return RouteBlocked(f"{account.user}: the token endpoint refused: {error}{detail}: {advice[error]}")
+        why = f"{account.user}: the token endpoint refused: {error}{detail}: {advice[error]}"
+        if error not in _CONSENT_IS_GONE or account.kind is AuthKind.SERVICE_ACCOUNT:
+            return RouteBlocked(why)
+        return SignInNeeded(why, error=error, detail=detail, skew=_skew(reply.headers, now))
     named = f" ({presentable(error)})" if isinstance(error, str) else ""
     why = f"{account.user}: the token endpoint answered HTTP {reply.status}{named}"
     pause = _retry_after(reply.headers, now)
@@ -251,6 +257,15 @@ def presentable(text: str) -> str:
     """A server's words: on one line, short, and without what may be a secret."""
     one_line = " ".join("".join(c if c.isprintable() else " " for c in text[:2000]).split())
     return _OPAQUE.sub("***", one_line)[:200]
+
+
+def _skew(headers: Mapping[str, str], now: float) -> float:
+    """How far ahead of ours the endpoint's clock is, in seconds; zero where it does not say."""
+    try:
+        said = parsedate_to_datetime(headers.get("date", ""))
+    except ValueError:
+        return 0.0
+    return (said if said.tzinfo else said.replace(tzinfo=UTC)).timestamp() - now
 
 
 def _retry_after(headers: Mapping[str, str], now: float) -> float | None:

@@ -1,115 +1,150 @@
-"""Where rotated refresh tokens are kept, so that a restart goes on with the newest one (C15).
-
-A kept token is used only if it descends from the configured one: a newly configured refresh
-token always wins.
-"""
+"""The newest refresh token of one account: read from where it is configured, and put back there when the
+provider rotates it (C15); where that can't be written, kept sealed in the state store."""
 
 from __future__ import annotations
 
 import hashlib
-import hmac
-import json
-import secrets
-from pathlib import Path
-from typing import Any, Protocol
-from urllib.parse import quote
+from dataclasses import replace
 
 import structlog
 
-from mailsyncd.account import Secret
-from mailsyncd.auth.private import own_directory, read_private, write_private
-from mailsyncd.errors import RouteBlocked, Transient
+from mailsyncd.account import Account, Secret
+from mailsyncd.auth.homes import TokenHome
+from mailsyncd.auth.reasons import History
+from mailsyncd.auth.sealed import line_of, seal, unseal
+from mailsyncd.errors import RouteBlocked, StateUnavailable, Transient
+from mailsyncd.model import TokenNote
+from mailsyncd.ports import Clock, TokenNotes
+
+DAY = 86_400.0
+NOTE_LIFE = 400 * DAY  # beyond every lifetime that a forecast is made of
+TRIES = 4  # of a write that other daemons get in the way of
 
 log = structlog.get_logger()
 
 
-class TokenKeeper(Protocol):
-    """Remembers the newest refresh token of each account, with the configured one it came from."""
+class Keeper:
+    """Of one account. `base` is what its home held at the last look; `kept_in` says where the newest is."""
 
-    async def load(self, account: str, configured: Secret) -> Secret | None:
-        """The newest descendant of `configured`, if there is one. Raises RouteBlocked where the
-        kept one is open to others."""
+    def __init__(self, account: Account, home: TokenHome, notes: TokenNotes, clock: Clock) -> None:
+        self.base = account.refresh_token or Secret("")
+        self.kept_in = str(account.home)
+        self.home = home
+        self.note: TokenNote | None = None
+        self._account = account
+        self._notes = notes
+        self._clock = clock
+        self._told = ""
 
-    async def save(self, account: str, configured: Secret, token: Secret) -> None:
-        """Keep it durably before returning. Raises Transient or RouteBlocked if that can't be done."""
-
-
-class MemoryKeeper:
-    """Keeps tokens as long as the process lives."""
-
-    def __init__(self) -> None:
-        self._kept: dict[str, tuple[Secret, Secret]] = {}
-
-    async def load(self, account: str, configured: Secret) -> Secret | None:
-        origin, token = self._kept.get(account.casefold(), (None, None))
-        return token if origin == configured else None
-
-    async def save(self, account: str, configured: Secret, token: Secret) -> None:
-        self._kept[account.casefold()] = (configured, token)
-
-
-class FileTokenKeeper:
-    """One file an account, mode 0600, in a directory of mode 0700.
-
-    The file work is done in place, not in a thread: it is a few hundred bytes an hour, and so
-    no cancellation can come between a write and its rename.
-    """
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-
-    def path(self, account: str) -> Path:
-        """Readable for people, and distinct for every account whatever is in its name."""
-        name = account.casefold()
-        digest = hashlib.sha256(name.encode()).hexdigest()[:16]
-        return self._directory / f"{quote(name, safe='@')[:80]}.{digest}.json"
-
-    async def load(self, account: str, configured: Secret) -> Secret | None:
-        path = self.path(account)
+    async def tokens(self) -> list[Secret]:
+        """The newest first, then what it descends from. Raises Transient, RouteBlocked, StateUnavailable."""
+        self.base = await self.home.read()
         try:
-            content = read_private(path)
-        except FileNotFoundError:
-            return None
-        except OSError as failure:
-            raise RouteBlocked(
-                f"{account}: the kept refresh token {path} can't be read: {failure.strerror}"
-            ) from None
-        fields = _fields(content)
-        token = fields.get("refresh_token")
-        if not isinstance(token, str) or not token:
-            log.warning("token.kept_unreadable", account=account, path=str(path))
-            return None
-        return Secret(token) if _descends(fields.get("descends_from"), configured) else None
+            kept = await self._unsealed(await self._sealed())
+        except StateUnavailable as failure:
+            if not self._account.home.is_followed:  # then its newest is most likely there
+                raise
+            log.debug("token.state_unread", account=self._account.user, error=str(failure))
+            kept = None
+        self.kept_in = f"the state, sealed ({self._account.home} can't be written)" if kept else self._home
+        return [self.base] if kept is None else [kept, self.base]
 
-    async def save(self, account: str, configured: Secret, token: Secret) -> None:
-        fields = {
-            "account": account,
-            "descends_from": _mark(configured, secrets.token_hex(16)),
-            "refresh_token": token.reveal(),
-        }
-        path = self.path(account)
+    @property
+    def _home(self) -> str:
+        return str(self._account.home)
+
+    async def keep(self, token: Secret) -> Secret:
+        """Durable when it returns. Returns what to go on with: where another daemon was faster, that
+        one's. Raises Transient, RouteBlocked, StateUnavailable."""
         try:
-            own_directory(self._directory)
-            write_private(path, json.dumps(fields).encode() + b"\n")
-        except OSError as failure:
-            raise Transient(
-                f"{account}: the refresh token can't be kept in {path}: {failure.strerror}"
-            ) from None
+            there = await self.home.replace(self.base, token)
+        except (Transient, RouteBlocked) as refusal:
+            return await self._keep_sealed(token, str(refusal))
+        self.base, self.kept_in = there, self._home
+        return there
 
+    async def _keep_sealed(self, token: Secret, why: str) -> Secret:
+        known = await self._sealed()
+        for _ in range(TRIES):
+            new = self._new_note(self._line, known, seal(self._account.user, self.base, token))
+            if await self._notes.put_token_note(new, expected=known):
+                self._tell(why)
+                return token
+            before, known = known, await self._sealed()
+            theirs = await self._unsealed(known)
+            if theirs is not None and theirs != await self._unsealed(before):
+                return theirs
+        raise Transient(f"{self._account.user}: others write the kept refresh token again and again")
 
-def _mark(token: Secret, salt: str) -> str:
-    return f"{salt}:{hashlib.sha256((salt + token.reveal()).encode()).hexdigest()}"
+    def _tell(self, why: str) -> None:
+        """Once for each reason: it is no failure, and it is repeated every hour."""
+        self.kept_in = f"the state, sealed ({why})"
+        if why != self._told:
+            self._told = why
+            log.warning("token.kept_in_state", account=self._account.user, reason=why)
 
+    @property
+    def _line(self) -> str:
+        return line_of(self._account.user, self.base)
 
-def _descends(mark: Any, configured: Secret) -> bool:
-    if not isinstance(mark, str):
-        return False
-    return hmac.compare_digest(mark.encode(), _mark(configured, mark.partition(":")[0]).encode())
+    async def _sealed(self) -> TokenNote | None:
+        return await self._notes.token_note(self._account.user.casefold(), self._line)
 
+    async def _unsealed(self, note: TokenNote | None) -> Secret | None:
+        if note is None or note.sealed is None:
+            return None
+        found = unseal(self._account.user, self.base, note.sealed)
+        if found is None:
+            log.warning("token.kept_unreadable", account=self._account.user)
+        return found
 
-def _fields(content: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(content)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
+    # ---------------------------------------------------------------------- use
+
+    async def used(self) -> None:
+        """Remember that the token was good just now, once a day: what it lives by is its last use."""
+        try:
+            known = self.note or await self.last_use()
+            if known is None or self._clock.now() - known.used_at >= DAY:
+                new = self._new_note(self._place, known, None)
+                await self._notes.put_token_note(new, expected=known)
+                known = new
+            self.note = replace(known, used_at=self._clock.now())
+        except StateUnavailable as failure:  # the state's own watchers say so loudly
+            log.debug("token.use_not_noted", account=self._account.user, error=str(failure))
+
+    async def last_use(self) -> TokenNote | None:
+        """What was remembered of it. Raises StateUnavailable."""
+        self.note = await self._notes.token_note(self._account.user.casefold(), self._place)
+        return self.note
+
+    async def history(self) -> History:
+        """What is known of the token's life. Raises Transient, RouteBlocked, StateUnavailable."""
+        consent = await self.home.consent()
+        known = self.note or await self.last_use()
+        return History(
+            now=self._clock.now(),
+            consented_at=consent.at if consent else known.since if known else None,
+            used_at=known.used_at if known else None,
+            in_testing=self._account.in_testing or bool(consent and consent.in_testing),
+        )
+
+    @property
+    def _place(self) -> str:
+        """The line of a home that is followed stays the same whatever stands there."""
+        home = self._account.home
+        if not home.is_followed:
+            return f"use-{self._line}"
+        named = "\0".join((home.kind, home.name, home.key or "", self._account.client_id))
+        return f"use-{hashlib.sha256(named.encode()).hexdigest()[:24]}"
+
+    def _new_note(self, line: str, before: TokenNote | None, sealed: str | None) -> TokenNote:
+        now = self._clock.now()
+        return TokenNote(
+            account=self._account.user.casefold(),
+            line=line,
+            revision=before.revision + 1 if before else 1,
+            since=before.since if before else now,
+            used_at=now,
+            expires_at=int(now + NOTE_LIFE),
+            sealed=sealed,
+        )

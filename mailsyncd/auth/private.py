@@ -34,13 +34,29 @@ def read_private(path: Path) -> bytes:
         return file.read(LONGEST_FILE)
 
 
-def write_private(path: Path, content: bytes) -> None:
-    """Whole or not at all, and on the disk before it returns."""
+def read_guarded(path: Path) -> bytes:
+    """The content of a file that only its owner can read, in whatever directory it is. Raises
+    RouteBlocked, OSError."""
+    # At once: a named pipe would hold up the caller for ever.
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(handle, "rb") as file:
+        found = os.fstat(handle)
+        _refuse_if_open(path, found, "600")
+        if not stat.S_ISREG(found.st_mode):
+            raise RouteBlocked(f"{path} is not a regular file: remove it")
+        return file.read(LONGEST_FILE)
+
+
+def write_private(path: Path, content: bytes, *, owned_like: os.stat_result | None = None) -> None:
+    """Whole or not at all, and on the disk before it returns. `owned_like`: whose it is to be, where
+    root writes what a service's user has to read."""
     temporary = path.with_name(f".new.{path.name}")
     temporary.unlink(missing_ok=True)  # a crash may have left it
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         with open(os.open(temporary, flags, 0o600), "wb") as file:
+            if owned_like and (owned_like.st_uid, owned_like.st_gid) != (os.geteuid(), os.getegid()):
+                os.fchown(file.fileno(), owned_like.st_uid, owned_like.st_gid)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -14,7 +14,7 @@ from typing import TextIO
 from uuid import uuid4
 
 from mailsyncd.account import Account, Endpoint
-from mailsyncd.assemble import Accounts
+from mailsyncd.assemble import Accounts, make_store, token_notes
 from mailsyncd.commands.choose import only_route
 from mailsyncd.commands.load import load, with_all_held
 from mailsyncd.commands.tables import printable
@@ -49,7 +49,9 @@ async def test(config: Path | None, environ: Mapping[str, str], out: TextIO, *, 
     files = {(one.is_gmail, one.account.user): one.kept_in for one in known.found}
     clock, is_good = SystemClock(), True
     async with AsyncExitStack() as stack:
-        accounts = Accounts(configuration.state.path.parent / "tokens", clock, Random(), stack)
+        store = make_store(configuration.state, clock)
+        stack.push_async_callback(store.close)
+        accounts = Accounts(token_notes(configuration.state, store), clock, Random(), stack)
         for visit in visits_of(configuration):
             where = f"{visit.account.user} at {visit.endpoint.host}"
             login = accounts.login(visit.account, visit.endpoint.ca_file)

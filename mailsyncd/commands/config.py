@@ -46,7 +46,11 @@ def show(path: Path | None, environ: Mapping[str, str], out: TextIO, *, as_json:
     return 0
 
 
-_NOT_IN_FILE = {"routes": {"outlook", "device_url"}}
+_NOT_IN_FILE = {
+    "routes": {"outlook", "device_url"},
+    "outlook": {"app_in_testing"},
+    "destinations": {"app_in_testing"},
+}
 
 # Where a key is not set, its value follows from one of these.
 _FOLLOWS = {

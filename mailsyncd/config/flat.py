@@ -9,19 +9,21 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from mailsyncd.account import Secret
+from mailsyncd.account import Account, Secret
 from mailsyncd.model import Start
 
 # The values group what the file has side by side, and call some of it by another name.
-_IN_FILE = {"user": "username", "kind": "auth"}
+_IN_FILE = {"user": "username", "kind": "auth", "in_testing": "app_in_testing"}
 
 
 def flat(value: Any, hide: Callable[[Secret], Any]) -> Iterator[tuple[str, Any]]:
     """`hide` makes of a secret what may be shown of it."""
     for one in fields(value):
-        if not one.init:  # follows from the others
+        if not one.init or one.metadata.get("found"):  # follows from the others
             continue
         inner = getattr(value, one.name)
+        if isinstance(value, Account) and value.home.is_followed and one.name == "refresh_token":
+            inner = Secret(str(value.home))  # what stands there may be another every hour
         if is_dataclass(inner) and not isinstance(inner, Start):
             yield from flat(inner, hide)
         else:

@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mailsyncd.config import parameters, rules, schema
-from mailsyncd.config.locate import KeyPath, line_of, lines_of
+from mailsyncd.config.homes import Homes
+from mailsyncd.config.locate import KeyPath, dotted, line_of, lines_of
 from mailsyncd.config.mistakes import Mistakes, settle
 from mailsyncd.config.parameters import Merged, Wanted
 from mailsyncd.config.sources import Environment, Tree, from_environment, is_too_deep, region
@@ -66,7 +67,7 @@ def load(path: Path | None, environ: Mapping[str, str], held: Held | None = None
     what. With None they are left aside: secrets that are theirs are empty ones.
     """
     draft = draft_of(path, environ, held)
-    translator = Translator(draft.environ, draft.base, draft.mistakes, held)
+    translator = Translator(draft.environ, draft.base, draft.mistakes, held, draft.homes(path))
     if draft.settings is not None:
         rules.check(draft.settings, datetime.now(UTC).date(), draft.mistakes)
         configuration = translator.configuration(draft.settings)
@@ -102,6 +103,10 @@ class Draft:
     environ: Mapping[str, str]
     base: Path
     region: str | None
+
+    def homes(self, path: Path | None) -> Homes:
+        stores, whole = self.places.homes, path and path.absolute()
+        return Homes(self.environ, self.base, self.variables.names, stores, self.region, whole)
 
     def tell(self, more: list[Problem]) -> None:
         """Raise what is wrong, if anything is, and with it what explains it."""
@@ -176,18 +181,6 @@ def _names(variables: Environment, file: Tree) -> dict[str, str]:
     if variables.implied and not (isinstance(state, dict) and "backend" in state):
         names.setdefault("state.backend", "DYNAMODB_TABLE")
     return names
-
-
-def dotted(path: KeyPath) -> str:
-    """("routes", 0, "folder") -> routes[1].folder"""
-    text = ""
-    for part in path:
-        if isinstance(part, int):
-            text += f"[{part + 1}]"
-        else:
-            shown = part if re.fullmatch(r"[A-Za-z0-9_-]+", part) else ascii(part)
-            text += f".{shown}" if text else shown
-    return text
 
 
 def _origins(settings: schema.Settings, places: Places) -> Iterator[tuple[str, str]]:

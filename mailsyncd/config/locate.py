@@ -149,3 +149,15 @@ class _Scan:
 def _name(part: str) -> str:
     """A part of a key without its quotes and escapes."""
     return str(tomllib.loads(f"x = {part}")["x"]) if part[0] in "\"'" else part
+
+
+def dotted(path: KeyPath) -> str:
+    """("routes", 0, "folder") -> routes[1].folder"""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part + 1}]"
+        else:
+            shown = part if re.fullmatch(r"[A-Za-z0-9_-]+", part) else ascii(part)
+            text += f".{shown}" if text else shown
+    return text

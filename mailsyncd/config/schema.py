@@ -292,6 +292,7 @@ class Route(Server):
     token_url: Url = GOOGLE_TOKENS
     authorize_url: Url = GOOGLE_CONSENT
     scope: OneLine | None = None
+    app_in_testing: bool = False
 
 
 class Settings(BaseSettings):

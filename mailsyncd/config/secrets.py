@@ -124,10 +124,13 @@ def _file(name: str, environ: Mapping[str, str], base: Path) -> str:
     if "\0" in name:
         raise ValueError("file takes a path, and this is none")
     path = within(base, name, environ)
+    return _read(path, private=not is_guarded(path, environ))
+
+
+def is_guarded(path: Path, environ: Mapping[str, str]) -> bool:
+    """Whether systemd guards it: credentials are readable by the unit's group, and nobody can write them."""
     directory = environ.get("CREDENTIALS_DIRECTORY")
-    # systemd guards that directory itself, and its files are readable by the unit's group.
-    guarded = bool(directory) and path.resolve().is_relative_to(Path(str(directory)).resolve())
-    return _read(path, private=not guarded)
+    return bool(directory) and path.resolve().is_relative_to(Path(str(directory)).resolve())
 
 
 def within(base: Path, text: str, environ: Mapping[str, str]) -> Path:

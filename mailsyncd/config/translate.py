@@ -12,7 +12,8 @@ from pathlib import Path
 from mailsyncd import service_key
 from mailsyncd.account import Account, AuthKind, Endpoint, Secret
 from mailsyncd.config import schema
-from mailsyncd.config.locate import KeyPath
+from mailsyncd.config.homes import Homes, issuer_of
+from mailsyncd.config.locate import KeyPath, dotted
 from mailsyncd.config.mistakes import Mistakes
 from mailsyncd.config.rules import Placed, placed_destinations, target_of
 from mailsyncd.config.secrets import NotNow, SecretSpec, resolve, within
@@ -40,13 +41,21 @@ class Translator:
     `variables`: dotted key -> the variable that a default was taken from.
     """
 
-    def __init__(self, environ: Mapping[str, str], base: Path, mistakes: Mistakes, held: Held | None) -> None:
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        base: Path,
+        mistakes: Mistakes,
+        held: Held | None,
+        homes: Homes | None = None,
+    ) -> None:
         self.variables: dict[str, str] = {}
         self.wanted: set[Reference] = set()
         self._held = held
         self._environ = environ
         self._base = base
         self._mistakes = mistakes
+        self._homes = homes or Homes(environ, base)
 
     def configuration(self, settings: schema.Settings) -> Configuration:
         state = self._state(settings.state)
@@ -127,6 +136,8 @@ class Translator:
     def account(self, given: schema.Destination | schema.Route, where: KeyPath) -> Account:
         """Who signs in to a section's server, and with what."""
         email, tenant, devices = _side(given)
+        token_url = given.token_url or schema.MICROSOFT_TOKENS.format(tenant=tenant)
+        home = self._homes.of(given.refresh_token, dotted((*where, "refresh_token")))
         return Account(
             user=given.username or email,
             kind=AuthKind(given.auth),
@@ -135,10 +146,14 @@ class Translator:
             client_secret=self._secret(given.client_secret, (*where, "client_secret")),
             refresh_token=self._secret(given.refresh_token, (*where, "refresh_token")),
             service_key=self._service_key(given, where),
-            token_url=given.token_url or schema.MICROSOFT_TOKENS.format(tenant=tenant),
+            token_url=token_url,
             scope=_scope(given),
             authorize_url=given.authorize_url or schema.MICROSOFT_CONSENT.format(tenant=tenant),
             device_url=devices,
+            issuer=issuer_of(given, token_url),
+            home=home,
+            in_testing=isinstance(given, schema.Route) and given.app_in_testing,
+            remedy=self._homes.remedy(given, home),
         )
 
     def _service_key(self, given: schema.Destination | schema.Route, where: KeyPath) -> Secret | None:

@@ -23,6 +23,7 @@ from mailsyncd.errors import (
     Transient,
 )
 from mailsyncd.flow.lease import Tenancy
+from mailsyncd.flow.pause import Pause
 from mailsyncd.flow.ready import Ready
 from mailsyncd.flow.reconnect import Reconnects
 from mailsyncd.flow.recover import Recovery
@@ -74,7 +75,7 @@ class Destination:
         self._fatal: MailsyncError | None = None
         self._attempts_left: int | None = None
         self._slow_start = False
-        self._again_mono = 0.0  # when to connect, after a pause
+        self._between = Pause(belt.clock)
         self._window: Window | None = None
         self._state = WriterState.STANDBY
         self._detail = ""
@@ -208,9 +209,7 @@ class Destination:
             self._slow_start = pause is not None
             lived, fruitful = self._belt.clock.monotonic() - began, self._standstill.answers > answers
             wait = reconnects.after(lived, planned=pause is None, fruitful=fruitful)
-            wait = max(wait, pause or 0.0, self._standstill.silence())
-            self._again_mono = self._belt.clock.monotonic() + wait
-            await first_of(self._belt.clock.sleep(wait), self._mended())
+            await self._between.wait(max(wait, pause or 0.0, self._standstill.silence()), self._mended())
 
     async def _mended(self) -> None:
         """Until what was wrong may be right by now; but a server that wants silence gets it."""
@@ -232,7 +231,7 @@ class Destination:
         except (Transient, AuthRejected) as error:
             return self._trouble(WriterState.RETRYING, error, 0.0)
         except RouteBlocked as error:
-            return self._trouble(WriterState.BLOCKED, error, BLOCKED_RETRY)
+            return self._trouble(WriterState(error.state), error, BLOCKED_RETRY)
         self._belt.meter.disconnected("destination", self.name, None)
         return None
 
@@ -363,10 +362,11 @@ class Destination:
     def _trouble(self, state: WriterState, error: MailsyncError, pause: float) -> float:
         """The connection failed. In run-once that is final after a few times."""
         self._enter(state, str(error))
+        self._between.after(error)
         self._belt.meter.disconnected("destination", self.name, error)
-        level = 40 if state is WriterState.BLOCKED else 30
+        level = 40 if state.needs_a_person else 30
         log.log(level, f"writer.{state.value}", destination=self.name, error=str(error))
-        self._spend(error, at_once=state is WriterState.BLOCKED)
+        self._spend(error, at_once=state.needs_a_person)
         return pause
 
     def _spend(self, error: MailsyncError, *, at_once: bool = False) -> None:
@@ -396,5 +396,5 @@ class Destination:
             settling=len(self._recovery),
             epoch=self._tenancy.epoch,
             holder=self._tenancy.holder,
-            pause=max(self._standstill.left(), self._again_mono - self._belt.clock.monotonic(), 0.0),
+            pause=max(self._standstill.left(), self._between.ends_mono - self._belt.clock.monotonic(), 0.0),
         )

@@ -29,6 +29,7 @@ from mailsyncd.flow.failures import Retries
 from mailsyncd.flow.gate import Gate
 from mailsyncd.flow.oddities import WITNESSES, Oddities
 from mailsyncd.flow.pages import all_records
+from mailsyncd.flow.pause import Pause
 from mailsyncd.flow.preflight import Preflight
 from mailsyncd.flow.progress import Progress, Tally
 from mailsyncd.flow.pull import Puller
@@ -95,7 +96,7 @@ class Watch:
         self.detail = ""
         self.folder_trouble = ""
         self.complete = False
-        self._again_mono = 0.0  # when to connect, after a pause
+        self._between = Pause(belt.clock)
         self._source = source
         self._oddities = Oddities()
         self._unsure: Watermark | None = None  # to be compared with what the source shows
@@ -123,8 +124,7 @@ class Watch:
                 wait = max(wait, pause or 0.0, self.allowance.resting())
                 if reconnects.rare:
                     wait = self.allowance.in_turn(wait, RARE)
-                self._again_mono = self._belt.clock.monotonic() + wait
-                await self._belt.clock.sleep(wait)
+                await self._between.wait(wait)
 
     async def run_once(self) -> None:
         """One listing, and wait until all of it is settled. `complete` says whether that was had."""
@@ -138,7 +138,7 @@ class Watch:
                 if pause is None:
                     self.complete = not self.folder_trouble
                     return
-                if self.state is RouteState.BLOCKED or attempt == ONCE_ATTEMPTS:
+                if self.state.needs_a_person or attempt == ONCE_ATTEMPTS:
                     return
                 if pause > LONGEST_ONCE:
                     return
@@ -161,15 +161,15 @@ class Watch:
         except (Transient, AuthRejected) as error:
             return self._retry(RouteState.RETRYING, error, -1)
         except RouteBlocked as error:
-            return self._retry(RouteState.BLOCKED, error, BLOCKED_RETRY)
+            return self._retry(RouteState(error.state), error, BLOCKED_RETRY)
         self._belt.meter.disconnected("source", self.route.name, None)
         return None
 
     def _retry(self, state: RouteState, error: Exception, pause: float) -> float:
         self._enter(state, str(error))
+        self._between.after(error)
         self._belt.meter.disconnected("source", self.route.name, error)
-        event = "route.blocked" if state is RouteState.BLOCKED else "route.retrying"
-        log.log(40 if state is RouteState.BLOCKED else 30, event, error=str(error))
+        log.log(40 if state.needs_a_person else 30, f"route.{state.value}", error=str(error))
         return pause
 
     def _enter(self, state: RouteState, detail: str = "") -> None:
@@ -394,6 +394,6 @@ class Watch:
             set_aside=progress.failures.count if progress else 0,
             copied_age=None if tally.copied_mono is None else now - tally.copied_mono,
             copied_in=tally.copied_in,
-            pause=max(0.0, self._again_mono - now),
+            pause=max(0.0, self._between.ends_mono - now),
             ages=progress.ages(now) if progress else (),
         )

@@ -20,6 +20,7 @@ from mailsyncd.model import (
     Member,
     Record,
     Status,
+    TokenNote,
     Trace,
     Traffic,
     Usage,
@@ -230,6 +231,18 @@ class DynamoStore:
     async def members(self) -> list[Member]:
         found = await self._client.query(items.DAEMONS, " ", "~")
         return [items.member_of(item) for item in found]
+
+    async def token_note(self, account: str, line: str) -> TokenNote | None:
+        item = await self._client.get(items.account_key(account), items.token_key(line))
+        return items.token_note_of(item) if item else None
+
+    async def put_token_note(self, new: TokenNote, *, expected: TokenNote | None) -> bool:
+        condition = ABSENT if expected is None else equal(revision=expected.revision)
+        key = items.account_key(new.account)
+        there = await self._client.put(
+            Write(key, items.token_key(new.line), items.token_item(new), condition)
+        )
+        return there is None or (bool(there) and items.token_note_of(there) == new)
 
 
 def _record_write(route: str, record: Record, condition: Condition) -> Write:

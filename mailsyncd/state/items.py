@@ -11,7 +11,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from mailsyncd.errors import FailureKind
-from mailsyncd.model import Claimant, Failure, Lease, Member, Record, Status, Trace, Traffic, Watermark
+from mailsyncd.model import (
+    Claimant,
+    Failure,
+    Lease,
+    Member,
+    Record,
+    Status,
+    TokenNote,
+    Trace,
+    Traffic,
+    Watermark,
+)
 from mailsyncd.policy import instant
 
 Item = dict[str, Any]
@@ -46,6 +57,10 @@ def destination_key(destination: str) -> str:
 
 def account_key(account: str) -> str:
     return f"ACCOUNT#{account}"
+
+
+def token_key(line: str) -> str:
+    return f"TOKEN#{line}"
 
 
 def traffic_prefix(day: str) -> str:
@@ -251,6 +266,30 @@ def traffic_item(traffic: Traffic) -> Item:
 def traffic_of(item: Mapping[str, Any]) -> Traffic:
     return Traffic(
         str(item["account"]), str(item["day"]), str(item["owner"]), int(item["size"]), int(item["ttl"])
+    )
+
+
+def token_item(note: TokenNote) -> Item:
+    return _without_none(
+        account=note.account,
+        line=note.line,
+        revision=note.revision,
+        since=note.since,
+        used_at=note.used_at,
+        ttl=note.expires_at,
+        sealed=note.sealed,
+    )
+
+
+def token_note_of(item: Mapping[str, Any]) -> TokenNote:
+    return TokenNote(
+        str(item["account"]),
+        str(item["line"]),
+        int(item["revision"]),
+        float(item["since"]),
+        float(item["used_at"]),
+        int(item["ttl"]),
+        item.get("sealed"),
     )
 
 

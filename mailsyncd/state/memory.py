@@ -14,6 +14,7 @@ from mailsyncd.model import (
     Member,
     Record,
     Status,
+    TokenNote,
     Trace,
     Traffic,
     Usage,
@@ -116,3 +117,9 @@ class MemoryStore:
 
     async def members(self) -> list[Member]:
         return rules.members(self.table)
+
+    async def token_note(self, account: str, line: str) -> TokenNote | None:
+        return rules.token_note(self.table, account, line)
+
+    async def put_token_note(self, new: TokenNote, *, expected: TokenNote | None) -> bool:
+        return rules.put_token_note(self.table, new, expected)

@@ -11,7 +11,18 @@ from dataclasses import replace
 from itertools import islice
 from typing import Protocol
 
-from mailsyncd.model import Counts, Failure, Lease, Member, Record, Status, Trace, Traffic, Watermark
+from mailsyncd.model import (
+    Counts,
+    Failure,
+    Lease,
+    Member,
+    Record,
+    Status,
+    TokenNote,
+    Trace,
+    Traffic,
+    Watermark,
+)
 from mailsyncd.ports import Refused
 from mailsyncd.state import items
 from mailsyncd.state.items import Item
@@ -185,3 +196,20 @@ def announce(table: Table, member: Member) -> None:
 
 def members(table: Table) -> list[Member]:
     return [items.member_of(item) for item in table.query(items.DAEMONS, " ", "~")]
+
+
+def token_note(table: Table, account: str, line: str) -> TokenNote | None:
+    item = table.get(items.account_key(account), items.token_key(line))
+    return None if item is None else items.token_note_of(item)
+
+
+def put_token_note(table: Table, new: TokenNote, expected: TokenNote | None) -> bool:
+    there = token_note(table, new.account, new.line)
+    if _revision(there) != _revision(expected):
+        return there == new
+    table.put(items.account_key(new.account), items.token_key(new.line), items.token_item(new))
+    return True
+
+
+def _revision(note: TokenNote | None) -> int | None:
+    return note.revision if note else None

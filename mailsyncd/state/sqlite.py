@@ -25,6 +25,7 @@ from mailsyncd.model import (
     Member,
     Record,
     Status,
+    TokenNote,
     Trace,
     Traffic,
     Usage,
@@ -268,3 +269,9 @@ class SqliteStore:
 
     async def members(self) -> list[Member]:
         return await self._do(rules.members)
+
+    async def token_note(self, account: str, line: str) -> TokenNote | None:
+        return await self._do(lambda table: rules.token_note(table, account, line))
+
+    async def put_token_note(self, new: TokenNote, *, expected: TokenNote | None) -> bool:
+        return await self._do(lambda table: rules.put_token_note(table, new, expected))

@@ -7,8 +7,9 @@ between, and their keys are put back.
 
 from __future__ import annotations
 
+import gc
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ from uuid import uuid4
 from mailsyncd import stored
 from mailsyncd.account import Secret
 from mailsyncd.errors import MailsyncError, RouteBlocked, Transient
-from mailsyncd.ports import SecretDocument
+from mailsyncd.ports import NOTHING, SecretDocument
 from mailsyncd.stored import Reference, Trouble, Vault
 from mailsyncd.vault import parameters
 from mailsyncd.vault.client import Client, connected
@@ -26,6 +27,9 @@ from mailsyncd.vault.troubles import Refused
 TRIES = 8  # of a write that others get in the way of
 _STAGE = "MAILSYNCD-NEW"  # what a version is called until it is the current one
 _CROWDED = Trouble("is being changed by others again and again", passes=True)
+
+Entries = dict[str, Any]
+Change = Callable[[Entries], Entries]  # what is there -> what is to be there
 
 
 def document(reference: Reference, region: str | None) -> SecretDocument:
@@ -49,25 +53,29 @@ class Parameter:
             found = await parameters.newest(client, self.reference.name)
         return _value(self.reference, found.whole if found else None, key)
 
-    async def write(self, key: str, value: Secret) -> None:
+    async def write(self, key: str, value: Secret, beside: Mapping[str, str] = NOTHING) -> None:
         async with _asking(self.reference, self.region) as client:
-            await self._write(client, key, value.reveal())
+            await self._write(client, _putting(key, value, beside))
 
-    async def _write(self, client: Client, key: str, value: str) -> None:
+    async def replace(self, key: str, old: Secret, new: Secret) -> Secret:
+        async with _asking(self.reference, self.region) as client:
+            return Secret(str((await self._write(client, _replacing(key, old, new)))[key]))
+
+    async def _write(self, client: Client, change: Change) -> Entries:
+        """Returns what is there afterwards."""
         name = self.reference.name
         base = await parameters.newest(client, name)
         written = None if base is None else _entries(base.whole)
         for _ in range(TRIES):
-            entries = {} if base is None else _entries(base.whole)
-            entries[key] = value
+            entries = change({} if base is None else _entries(base.whole))
             if entries == written:  # it is there, or what came between was the same write, repeated
-                return
+                return entries
             number = await parameters.put(client, name, _json(entries), base)
             if number is None:  # somebody else has made it
                 base = await parameters.newest(client, name)
                 continue
             if number == (base.number if base else 0) + 1:
-                return
+                return entries
             theirs = await parameters.version(client, name, number - 1)
             written, base = entries, theirs.numbered(number)
         raise Refused(_CROWDED)
@@ -85,23 +93,30 @@ class ManagedSecret:
             found = await self._current(client)
         return _value(self.reference, found[1] if found else None, key)
 
-    async def write(self, key: str, value: Secret) -> None:
+    async def write(self, key: str, value: Secret, beside: Mapping[str, str] = NOTHING) -> None:
         async with _asking(self.reference, self.region) as client:
-            for _ in range(TRIES):
-                if await self._wrote(client, key, value.reveal()):
-                    return
-            raise Refused(_CROWDED)
+            await self._write(client, _putting(key, value, beside))
 
-    async def _wrote(self, client: Client, key: str, value: str) -> bool:
+    async def replace(self, key: str, old: Secret, new: Secret) -> Secret:
+        async with _asking(self.reference, self.region) as client:
+            return Secret(str((await self._write(client, _replacing(key, old, new)))[key]))
+
+    async def _write(self, client: Client, change: Change) -> Entries:
+        """Returns what is there afterwards."""
+        for _ in range(TRIES):
+            found = await self._current(client)
+            there = {} if found is None else _entries(found[1])
+            entries = change(there)
+            if found is not None and entries == there:
+                return entries
+            whole = _json(entries)
+            if await (self._moved(client, found[0], whole) if found else self._made(client, whole)):
+                return entries
+        raise Refused(_CROWDED)
+
+    async def _moved(self, client: Client, version: str, whole: str) -> bool:
         """Whether it is there; False if somebody came between."""
-        found = await self._current(client)
-        if found is None:
-            return await self._made(client, _json({key: value}))
-        version, whole = found
-        entries = _entries(whole)
-        if entries.get(key) == value:
-            return True
-        new = {"ClientRequestToken": str(uuid4()), "SecretString": _json(entries | {key: value})}
+        new = {"ClientRequestToken": str(uuid4()), "SecretString": whole}
         name = self.reference.name
         await client.ask("put_secret_value", SecretId=name, VersionStages=[_STAGE], **new)
         move = {"RemoveFromVersionId": version, "MoveToVersionId": new["ClientRequestToken"]}
@@ -149,6 +164,23 @@ async def _asking(reference: Reference, region: str | None) -> AsyncIterator[Cli
             yield client
     except Refused as error:
         raise failure(reference, error.trouble) from None
+    finally:
+        gc.collect()  # the SDK leaves its descriptions of AWS in circles: 15 MiB for each connection
+
+
+def _putting(key: str, value: Secret, beside: Mapping[str, str]) -> Change:
+    return lambda there: {**there, **beside, key: value.reveal()}
+
+
+def _replacing(key: str, old: Secret, new: Secret) -> Change:
+    """What is neither the old nor the new one stays: somebody else has put it there."""
+
+    def change(there: Entries) -> Entries:
+        value = there.get(key)
+        theirs = isinstance(value, str) and value and value != old.reveal()
+        return there if theirs else {**there, key: new.reveal()}
+
+    return change
 
 
 def failure(reference: Reference, trouble: Trouble) -> MailsyncError:
@@ -165,12 +197,12 @@ def _value(reference: Reference, whole: Secret | None, key: str) -> Secret | Non
         raise RouteBlocked(f"{reference}: {error}") from None
 
 
-def _entries(whole: Secret) -> dict[str, Any]:
+def _entries(whole: Secret) -> Entries:
     try:
         return stored.entries(whole)
     except ValueError as error:  # to write into it would destroy what is there
         raise Refused(Trouble(str(error))) from None
 
 
-def _json(entries: dict[str, Any]) -> str:
+def _json(entries: Entries) -> str:
     return json.dumps(entries, ensure_ascii=False)

@@ -46,11 +46,11 @@ async def test_check_tells_how_the_daemon_is(bed: Bed) -> None:
     bed.configure(ANN, Route("src3", "Gmail/x", refresh_token="r-nobody"))
     assert bed.cli("check", "--config", "config.toml").returncode == 3
     with bed.daemon() as daemon:
-        daemon.await_event("route.blocked")
+        daemon.await_event("route.needs_sign_in")
         daemon.await_event("route.connected")
         until(lambda: bed.cli("check", "--config", "config.toml").returncode == 1)
         told = json.loads(bed.cli("check", "--config", "config.toml", "--json").stdout)
-        assert {row["state"] for row in told["routes"]} == {"watching", "blocked"}
+        assert {row["state"] for row in told["routes"]} == {"watching", "needs_sign_in"}
         assert daemon.stop() == 0
 
 
@@ -150,7 +150,7 @@ async def test_secrets_subjects_and_bodies_are_seen_nowhere(bed: Bed) -> None:
     with bed.daemon() as daemon:
         daemon.await_event("message.copied")
         daemon.await_event("message.failed")
-        daemon.await_event("route.blocked")
+        daemon.await_event("route.needs_sign_in")
         check = bed.cli("check", "--config", "config.toml", "--json")
         shown = bed.cli("config", "show", "--config", "config.toml")
         assert daemon.stop() == 0

@@ -24,6 +24,7 @@ def test_every_event_on_the_page_is_in_the_code() -> None:
         for event in re.findall(r"`([a-z_]+\.[a-z_]+)`", row)
     }
     code = "\n".join(file.read_text() for file in (ROOT / "mailsyncd").rglob("*.py"))
-    composed = {"writer.retrying", "writer.throttled", "writer.full", "writer.blocked"}  # f"writer.{state}"
+    states = ("retrying", "throttled", "full", "blocked", "needs_sign_in")
+    composed = {f"{who}.{state}" for who in ("writer", "route") for state in states}  # f"writer.{state}"
     assert len(documented) > 30
     assert {event for event in documented - composed if f'"{event}"' not in code} == set()

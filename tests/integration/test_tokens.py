@@ -28,11 +28,13 @@ from cryptography.x509.oid import NameOID
 from mailsyncd.account import Account, AuthKind, Secret
 from mailsyncd.auth import grant
 from mailsyncd.auth.grant import token_client
-from mailsyncd.auth.keeper import FileTokenKeeper, MemoryKeeper, TokenKeeper
+from mailsyncd.auth.homes import FileHome, FixedHome
+from mailsyncd.auth.keeper import Keeper
 from mailsyncd.auth.tokens import RefreshingTokens
-from mailsyncd.errors import MailsyncError, RouteBlocked, Throttled, Transient
+from mailsyncd.errors import MailsyncError, RouteBlocked, SignInNeeded, Throttled, Transient
 from mailsyncd.observe import logs
 from mailsyncd.observe.clock import SystemClock
+from mailsyncd.state.memory import MemoryStore
 
 CONFIGURED = "configured-canary-refresh"
 GOOD = b'{"access_token": "access-canary", "expires_in": 3600, "token_type": "Bearer"}'
@@ -87,7 +89,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
 
 
 def tokens(
-    server: TokenServer, client: httpx.AsyncClient, keeper: TokenKeeper | None = None, **changes: Any
+    server: TokenServer, client: httpx.AsyncClient, file: Path | None = None, **changes: Any
 ) -> RefreshingTokens:
     given: dict[str, Any] = {
         "user": "me@example.org",
@@ -97,7 +99,9 @@ def tokens(
         "token_url": server.url,
     }
     account = Account(**(given | changes))
-    return RefreshingTokens(account, keeper or MemoryKeeper(), client, clock=SystemClock(), rng=Random(1))
+    home = FileHome(file) if file else FixedHome(account.home, Secret(CONFIGURED))
+    keeper = Keeper(account, home, MemoryStore(), SystemClock())
+    return RefreshingTokens(account, keeper, client, clock=SystemClock(), rng=Random(1))
 
 
 async def test_twenty_parallel_callers_cost_one_request(client: httpx.AsyncClient) -> None:
@@ -111,7 +115,7 @@ async def test_twenty_parallel_callers_cost_one_request(client: httpx.AsyncClien
 @pytest.mark.parametrize(
     ("answer", "error"),
     [
-        (http("400 Bad Request", b'{"error": "invalid_grant"}'), RouteBlocked),
+        (http("400 Bad Request", b'{"error": "invalid_grant"}'), SignInNeeded),
         (http("401 Unauthorized", b'{"error": "invalid_client"}'), RouteBlocked),
         (http("429 Too Many Requests", b"", "Retry-After: 17"), Throttled),
         (http("500 Internal Server Error"), Transient),
@@ -199,9 +203,13 @@ async def test_a_rotated_refresh_token_outlives_the_process(
     client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     rotated = json.dumps({"access_token": "one", "refresh_token": "rotated"}).encode()
+    file = tmp_path / "token"
+    file.touch(0o600)
+    file.write_text(f"{CONFIGURED}\n")
     async with token_server(http("200 OK", rotated), http("200 OK", GOOD)) as server:
-        assert await tokens(server, client, FileTokenKeeper(tmp_path / "t")).token() == "one"
-        assert await tokens(server, client, FileTokenKeeper(tmp_path / "t")).token() == "access-canary"
+        assert await tokens(server, client, file).token() == "one"
+        assert await tokens(server, client, file).token() == "access-canary"
+    assert file.read_text() == "rotated\n"
     assert [form["refresh_token"] for form in server.forms] == [CONFIGURED, "rotated"]
 
 

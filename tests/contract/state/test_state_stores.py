@@ -10,7 +10,7 @@ import pytest
 
 from mailsyncd.errors import FailureKind, StateUnavailable
 from mailsyncd.matching import trace_of
-from mailsyncd.model import Claimant, Failure, Lease, Member, Record, Status, Traffic, Watermark
+from mailsyncd.model import Claimant, Failure, Lease, Member, Record, Status, TokenNote, Traffic, Watermark
 from mailsyncd.ports import Refused, StateStore
 from mailsyncd.state import items
 from mailsyncd.state.attributes import attributes
@@ -49,6 +49,7 @@ def done(one: Record, dest_uid: int | None = 100) -> Record:
 FAILURE = Failure(7, 1, FailureKind.REJECTED, "no", 1, 1.0)
 LEASE = Lease("one", 1, 1, 60.0, 1.0, "pool")
 MEMBER = Member("host/boot/1", "pool", 1, 60.0, 1.5, 4_000_000_000)
+NOTE = TokenNote("ann@gmail.example", "line", 1, 1.5, 2.25, 2_000_000_000, "c2VhbGVk")
 TRAFFIC = Traffic("ann@gmail.example", "2026-07-17", "host/boot/1", 2_000_000_000, 4_000_000_000)
 METHODS: dict[str, Callable[[StateStore], Awaitable[object]]] = {
     "open": lambda store: store.open(),
@@ -71,6 +72,8 @@ METHODS: dict[str, Callable[[StateStore], Awaitable[object]]] = {
     "members": lambda store: store.members(),
     "note_traffic": lambda store: store.note_traffic(TRAFFIC),
     "traffic": lambda store: store.traffic("ann@gmail.example", "2026-07-17"),
+    "token_note": lambda store: store.token_note("ann@gmail.example", "line"),
+    "put_token_note": lambda store: store.put_token_note(NOTE, expected=None),
 }
 
 
@@ -384,6 +387,21 @@ async def test_daemons_make_themselves_known_each_in_its_own_place(store: StateS
     for one in (MEMBER, other, replace(MEMBER, beat=2, leaving=True)):
         await store.announce(one)
     assert await store.members() == [other, replace(MEMBER, beat=2, leaving=True)]
+
+
+async def test_a_token_note_is_replaced_only_by_who_knows_the_last(store: StateStore) -> None:
+    second = replace(NOTE, revision=2, sealed=None, used_at=3.25)
+    assert await store.token_note(NOTE.account, NOTE.line) is None
+    assert not await store.put_token_note(second, expected=NOTE)
+    assert await store.put_token_note(NOTE, expected=None)
+    assert await store.put_token_note(NOTE, expected=None)  # our own, repeated by the SDK
+    assert not await store.put_token_note(replace(NOTE, sealed="theirs"), expected=None)
+    assert await store.token_note(NOTE.account, NOTE.line) == NOTE
+    assert await store.put_token_note(second, expected=NOTE)
+    assert not await store.put_token_note(replace(second, revision=3), expected=NOTE)
+    assert await store.token_note(NOTE.account, NOTE.line) == second
+    assert await store.token_note(NOTE.account, "other") is None
+    assert await store.token_note("bob@gmail.example", NOTE.line) is None
 
 
 async def test_traffic_is_noted_by_account_day_and_daemon(store: StateStore) -> None:

@@ -8,36 +8,19 @@ from itertools import pairwise
 import httpx
 import pytest
 from structlog.testing import capture_logs
-from token_endpoint import CONFIGURED, Endpoint, StandingClock, account, granted, refused, tokens
+from token_endpoint import (
+    CONFIGURED,
+    Endpoint,
+    SharedHome,
+    StandingClock,
+    account,
+    granted,
+    refused,
+    tokens,
+)
 
 from mailsyncd.account import Secret
-from mailsyncd.auth.keeper import MemoryKeeper
 from mailsyncd.errors import ConfigError, RouteBlocked, Throttled, Transient
-
-
-class FailingKeeper(MemoryKeeper):
-    """A full disk, until it is mended."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.full = True
-
-    async def save(self, account: str, configured: Secret, token: Secret) -> None:
-        if self.full:
-            raise Transient("no space left")
-        await super().save(account, configured, token)
-
-
-class SlowKeeper(MemoryKeeper):
-    def __init__(self) -> None:
-        super().__init__()
-        self.saving = asyncio.Event()
-        self.go_on = asyncio.Event()
-
-    async def save(self, account: str, configured: Secret, token: Secret) -> None:
-        self.saving.set()
-        await self.go_on.wait()
-        await super().save(account, configured, token)
 
 
 async def test_the_request_is_the_refresh_grant_and_nothing_more() -> None:
@@ -121,16 +104,17 @@ async def test_a_server_that_rejects_every_token_costs_one_refresh_a_minute() ->
 
 
 async def test_a_rotated_refresh_token_is_kept_before_its_access_token_is_handed_out() -> None:
-    keeper = SlowKeeper()
-    source = tokens(Endpoint([granted("one", refresh_token="rotated")]), StandingClock(), keeper)
+    home = SharedHome()
+    home.go_on.clear()
+    source = tokens(Endpoint([granted("one", refresh_token="rotated")]), StandingClock(), home=home)
     async with asyncio.TaskGroup() as group:
         waiting = group.create_task(source.token())
-        await keeper.saving.wait()
+        await home.written.wait()
         assert not waiting.done()
         assert source.lifetime() == 0.0
-        keeper.go_on.set()
+        home.go_on.set()
     assert waiting.result() == "one"
-    assert await keeper.load("me@example.org", CONFIGURED) == Secret("rotated")
+    assert home.token == Secret("rotated")
 
 
 async def test_a_rotated_refresh_token_is_the_one_used_next() -> None:
@@ -143,51 +127,19 @@ async def test_a_rotated_refresh_token_is_the_one_used_next() -> None:
     assert endpoint.asked[1]["refresh_token"] == "rotated"
 
 
-async def test_after_a_restart_the_kept_refresh_token_is_used() -> None:
-    keeper = MemoryKeeper()
-    await tokens(Endpoint([granted("one", refresh_token="rotated")]), StandingClock(), keeper).token()
-    endpoint = Endpoint([granted("two")])
-    await tokens(endpoint, StandingClock(), keeper).token()
-    assert endpoint.asked[0]["refresh_token"] == "rotated"
-
-
-async def test_a_newly_configured_refresh_token_wins_over_a_kept_one() -> None:
-    keeper = MemoryKeeper()
-    await tokens(Endpoint([granted("one", refresh_token="rotated")]), StandingClock(), keeper).token()
-    endpoint = Endpoint([granted("two")])
-    await tokens(
-        endpoint, StandingClock(), keeper, of=account(refresh_token=Secret("signed in again"))
-    ).token()
-    assert endpoint.asked[0]["refresh_token"] == "signed in again"
-
-
-async def test_a_refresh_token_that_cannot_be_kept_is_used_and_kept_later() -> None:
-    clock, keeper = StandingClock(), FailingKeeper()
-    endpoint = Endpoint([granted("one", refresh_token="rotated"), granted("two")])
-    source = tokens(endpoint, clock, keeper)
-    with capture_logs() as lines:
-        assert await source.token() == "one"
-    loud = [line for line in lines if line["event"] == "token.not_kept"]
-    assert [line["log_level"] for line in loud] == ["error"]
-    assert "rotated" not in str(lines)
-    keeper.full = False
-    assert await source.token() == "one"
-    assert await keeper.load("me@example.org", CONFIGURED) == Secret("rotated")
-    assert len(endpoint.asked) == 1
-
-
 async def test_a_cancelled_save_is_made_good_by_the_next_caller() -> None:
-    keeper = SlowKeeper()
+    home = SharedHome()
+    home.go_on.clear()
     endpoint = Endpoint([granted("one", refresh_token="rotated"), granted("two")])
-    source = tokens(endpoint, StandingClock(), keeper)
+    source = tokens(endpoint, StandingClock(), home=home)
     cut = asyncio.create_task(source.token())
-    await keeper.saving.wait()
+    await home.written.wait()
     cut.cancel()
     with pytest.raises(asyncio.CancelledError):
         await cut
-    keeper.go_on.set()
+    home.go_on.set()
     await source.token()
-    assert await keeper.load("me@example.org", CONFIGURED) == Secret("rotated")
+    assert home.token == Secret("rotated")
     assert endpoint.asked[1]["refresh_token"] == "rotated"
 
 
@@ -262,7 +214,7 @@ async def test_a_blocked_account_works_again_once_its_grant_does() -> None:
         with pytest.raises(RouteBlocked):
             await source.token()
     assert len(endpoint.asked) == 1
-    clock.at += 60
+    clock.at += 300
     assert await source.token() == "one"
 
 

@@ -13,10 +13,10 @@ from service_provider import CERTIFICATE, ELLIPTIC, KEY, KEY_ID, NUMBER, SERVICE
 from token_endpoint import Endpoint, StandingClock, account, granted, refused, tokens
 
 from mailsyncd.account import Account, AuthKind, Secret
-from mailsyncd.auth.keeper import MemoryKeeper
 from mailsyncd.auth.tokens import RENEW_BETWEEN
 from mailsyncd.errors import RouteBlocked, Throttled, Transient
 from mailsyncd.service_key import Certificate, GoogleKey, read
+from mailsyncd.state.memory import MemoryStore
 
 SCOPE = "https://mail.google.com/"
 
@@ -24,16 +24,6 @@ SCOPE = "https://mail.google.com/"
 def delegated(**changes: object) -> Account:
     given = {"kind": AuthKind.SERVICE_ACCOUNT, "refresh_token": None, "client_id": "", "scope": SCOPE}
     return account(**(given | {"service_key": Secret(google_key())} | changes))
-
-
-class NoKeeper(MemoryKeeper):
-    """There is nothing to keep."""
-
-    async def load(self, account: str, configured: Secret) -> Secret | None:
-        raise AssertionError
-
-    async def save(self, account: str, configured: Secret, token: Secret) -> None:
-        raise AssertionError
 
 
 async def test_the_assertion_says_who_for_whom_and_for_how_long() -> None:
@@ -56,12 +46,14 @@ async def test_the_assertion_says_who_for_whom_and_for_how_long() -> None:
 
 async def test_tokens_are_renewed_early_by_one_request_and_nothing_is_kept() -> None:
     clock, endpoint = StandingClock(), Endpoint([granted("one"), granted("two")])
-    source = tokens(endpoint, clock, NoKeeper(), delegated())
+    notes = MemoryStore()
+    source = tokens(endpoint, clock, notes, delegated())
     assert set(await asyncio.gather(*(source.token() for _ in range(20)))) == {"one"}
     clock.at += 3600 * RENEW_BETWEEN[1] + 1
     assert set(await asyncio.gather(*(source.token() for _ in range(20)))) == {"two"}
     assert len(endpoint.asked) == 2
     assert endpoint.asked[0]["assertion"] != endpoint.asked[1]["assertion"]
+    assert notes.table.items == {}
 
 
 async def test_each_assertion_of_a_certificate_is_another() -> None:

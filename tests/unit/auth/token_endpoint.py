@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -9,9 +10,13 @@ from urllib.parse import parse_qs
 
 import httpx
 
-from mailsyncd.account import Account, AuthKind, Secret
-from mailsyncd.auth.keeper import MemoryKeeper, TokenKeeper
+from mailsyncd.account import Account, AuthKind, Home, Issuer, Secret
+from mailsyncd.auth.consent import Consent
+from mailsyncd.auth.homes import FixedHome, TokenHome
+from mailsyncd.auth.keeper import Keeper
 from mailsyncd.auth.tokens import RefreshingTokens
+from mailsyncd.errors import Transient
+from mailsyncd.state.memory import MemoryStore
 
 CONFIGURED = Secret("configured-refresh-token")
 
@@ -63,12 +68,52 @@ def account(**changes: Any) -> Account:
         "client_id": "client",
         "refresh_token": CONFIGURED,
         "token_url": "https://tokens.example.org/token",
+        "issuer": Issuer.MICROSOFT,
+        "remedy": "mailsyncd auth microsoft",
     }
     return Account(**(given | changes))
 
 
+class SharedHome:
+    """A place that is read and written by several, as a file is. `broken`: it can't be written now."""
+
+    look = 5.0
+
+    def __init__(self, token: Secret = CONFIGURED) -> None:
+        self.token = token
+        self.told: Consent | None = None
+        self.broken = False
+        self.written = asyncio.Event()
+        self.go_on = asyncio.Event()
+        self.go_on.set()
+
+    async def read(self) -> Secret:
+        return self.token
+
+    async def consent(self) -> Consent | None:
+        return self.told
+
+    async def replace(self, old: Secret, new: Secret) -> Secret:
+        self.written.set()
+        await self.go_on.wait()
+        if self.broken:
+            raise Transient("the disk is full")
+        if self.token == old:
+            self.token = new
+        return self.token
+
+
 def tokens(
-    endpoint: Endpoint, clock: StandingClock, keeper: TokenKeeper | None = None, of: Account | None = None
+    endpoint: Endpoint,
+    clock: StandingClock,
+    notes: MemoryStore | None = None,
+    of: Account | None = None,
+    home: TokenHome | None = None,
 ) -> RefreshingTokens:
+    """With a home, its account is one whose refresh token is followed there."""
+    of = of or account(home=Home("file", "/tokens/me") if home else Home())
     client = httpx.AsyncClient(transport=httpx.MockTransport(endpoint))
-    return RefreshingTokens(of or account(), keeper or MemoryKeeper(), client, clock=clock, rng=Random(7))
+    keeper = Keeper(
+        of, home or FixedHome(of.home, of.refresh_token or Secret("")), notes or MemoryStore(), clock
+    )
+    return RefreshingTokens(of, keeper, client, clock=clock, rng=Random(7))

@@ -1,0 +1,30 @@
+"""The wait between two connections, which ends early once what it is waited for is mended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from mailsyncd.errors import SignInNeeded
+from mailsyncd.flow.tasks import first_of, until
+from mailsyncd.ports import Clock
+
+
+class Pause:
+    """`ends_mono`: when the last one is over at the latest."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.ends_mono = 0.0
+        self._clock = clock
+        self._mended = asyncio.Event()
+
+    def after(self, error: Exception) -> None:
+        """Why the next one is made."""
+        self._mended = error.mended if isinstance(error, SignInNeeded) else asyncio.Event()
+
+    async def wait(self, seconds: float, *others: Coroutine[Any, Any, None]) -> None:
+        """So long, or until it is mended, or one of the others ends."""
+        self.ends_mono = self._clock.monotonic() + seconds
+        await first_of(self._clock.sleep(seconds), until(self._mended), *others)
+        self._mended = asyncio.Event()
