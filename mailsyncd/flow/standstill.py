@@ -16,7 +16,7 @@ from mailsyncd.flow.ready import Ready, ReadyQueue
 from mailsyncd.flow.stragglers import UNCLEAR_TRIES, Stragglers
 from mailsyncd.flow.suspicion import Key, Suspicion
 from mailsyncd.meter import Meter
-from mailsyncd.model import Message
+from mailsyncd.model import Lane, Message
 from mailsyncd.ports import Clock
 from mailsyncd.status import WriterState
 
@@ -177,8 +177,19 @@ class Standstill:
         return self._state is WriterState.FULL
 
     def next(self, ready: ReadyQueue, *, live_only: bool) -> Ready:
-        """What is to be sent next."""
-        return ready.get_best(self.rank) if self.probing else ready.get(live_only=live_only)
+        """What is to be sent next. What was refused goes last: some servers hang up after a few
+        refusals (B38), and then it would be what comes behind them that is never taken."""
+        if self.probing:
+            return ready.get_best(self.rank)
+        in_turn = ready.get(live_only=live_only)
+        if live_only or not len(ready) or not self._suspicion.was_refused(in_turn.ref.key):
+            return in_turn
+        better = ready.get_best(self._turn)
+        ready.put(in_turn)
+        return better
+
+    def _turn(self, ready: Ready) -> tuple[int, int]:
+        return int(self._suspicion.was_refused(ready.ref.key)), int(ready.ref.lane is Lane.OLD)
 
     def rank(self, ready: Ready) -> tuple[int, int]:
         """What is best tried first: what needs no sending, then what was not yet refused, then the

@@ -33,6 +33,10 @@ class Suspicion:
         """How many different messages have been refused without a success between."""
         return len(self._suspects)
 
+    def was_refused(self, key: Key) -> bool:
+        """Whether it was, as far as that is remembered."""
+        return key in self._suspects or key in self._blamed
+
     def refused(self, key: Key, *, counts: bool = True) -> int:
         """By how much that changes the attempts counted against the message: what was counted in vain
         is taken back. `counts` False: the answer blames no message, and can only raise suspicion."""
