@@ -24,6 +24,7 @@ from bench.results import Row, save
 from bench.sims import DESTINATION, Child, Sims, sims
 from mailsyncd.sim.mailstore import StoredMessage
 
+TESTS = Path(__file__).parents[1]
 SIZE = 12_000  # bytes of a new message
 OLD = b"Subject: old\r\n\r\n" + b"This one has waited for long.\r\n" * 60
 BUSY, CALM = 20.0, 5.0  # messages a second
@@ -95,7 +96,9 @@ def raw(at: Sims) -> list[str]:
     """The limit; of one route."""
     ports = ["--source-port", str(at.ports[0]), "--port", str(at.ports[1])]
     users = ["--source-user", at.users[0], "--user", DESTINATION, "--folder", f"Gmail/{at.users[0]}"]
-    return [sys.executable, str(Path(__file__).with_name("raw_push.py")), *ports, *users]
+    # It runs in another directory, with an environment that holds little.
+    program = ["env", f"PYTHONPATH={TESTS}", sys.executable, "-m", "bench.raw_push"]
+    return [*program, *ports, *users]
 
 
 async def _warm(at: Sims, child: Child, watch: Stopwatch, live: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ import argparse
 import asyncio
 import re
 
-from raw import Destination, Source  # beside it: this runs as a program
+from bench.raw import Destination, Source
 
 _EXISTS = re.compile(rb"\* (\d+) EXISTS$")
 

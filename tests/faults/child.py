@@ -3,7 +3,7 @@
 A nursery holds everything imported and forks a daemon in milliseconds: each runs cli.main() as
 `python -m mailsyncd` would, in a process and session of its own. Nothing of this is in mailsyncd.
 
-    python child.py    reads one JSON request a line from stdin, writes one JSON answer a line
+    python -m faults.child    from tests/: a JSON request a line on stdin, a JSON answer a line on stdout
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class _Policy(asyncio.DefaultEventLoopPolicy):
 def _hurry(orders: Orders, assemble: Any) -> Callable[[], asyncio.AbstractEventLoop]:
     """Give the daemon its clock; how its loop is made."""
     if orders.shared_time is not None:
-        from pace import Follower, SharedClock, SharedLoop, SharedTime
+        from faults.pace import Follower, SharedClock, SharedLoop, SharedTime
 
         shared = SharedTime(orders.shared_time)
         assemble.SystemClock = lambda: SharedClock(shared, orders.clock_offset)
@@ -145,11 +145,11 @@ def live(orders: Orders) -> None:
         make_loop = _hurry(orders, assemble)
     struck: Counter[str] = Counter()
     if orders.pulse is not None:
-        from pulse import with_pulse
+        from faults.pulse import with_pulse
 
         make_loop = with_pulse(make_loop, orders.pulse, struck)
     if orders.store_faults:
-        from shaky import shake
+        from faults.shaky import shake
 
         shake(assemble, orders.store_faults, orders.seed, struck)
     asyncio.set_event_loop_policy(_Policy(make_loop))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from faults.child import Orders, request
 
-HERE = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 
 
 @dataclass(eq=False)
@@ -109,7 +109,9 @@ async def nursery() -> AsyncIterator[Nursery]:
     """One process that has everything imported, for as long as the block lasts."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        str(HERE / "child.py"),
+        "-m",
+        "faults.child",
+        cwd=TESTS,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )

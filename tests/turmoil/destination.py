@@ -13,11 +13,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from fakes import Copy, _marked
-from turmoil.wire import Wire
 
 from mailsyncd.errors import ConnectionLost, LeaseLost, MailsyncError, RouteBlocked, Sent
 from mailsyncd.model import Appended, Mailbox, TailMessage
 from mailsyncd.ports import SinkLimits
+from turmoil.wire import Wire
 
 LIMITS = SinkLimits(window=8, window_bytes=1 << 20, per_second=None, max_message=None)
 UPLINK, THINKING, DOWNLINK = 0.05, 0.1, 0.05  # seconds for an APPEND's three parts

@@ -13,11 +13,11 @@ from datetime import UTC, date, datetime
 
 from fakes import _marked
 from travel import TravelClock
-from turmoil.wire import Wire
 
 from mailsyncd.errors import ConnectionLost, MailsyncError
 from mailsyncd.model import Listing, Mailbox, TailMessage, Wake
 from mailsyncd.policy import instant
+from turmoil.wire import Wire
 
 LATENCY = 0.02  # seconds for a command
 
