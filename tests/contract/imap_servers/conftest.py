@@ -2,40 +2,31 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import ssl
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from itertools import count
-from pathlib import Path
-from typing import Any
 
 import pytest
+from dovecot import Dovecot, available
 from imap_targets import SIMULATORS, Connected, Target
 from raw_imap import RawImap
 
 from mailsyncd.observe.clock import SystemClock
 from mailsyncd.sim import ImapServer, OutlookServer, TokenEndpoint
 
-_INTEGRATION = Path(__file__).parents[2] / "integration"
 _numbers = count(1)
 
 
 @pytest.fixture(scope="session")
-def dovecot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    sys.path.insert(0, str(_INTEGRATION))
-    try:
-        module = importlib.import_module("dovecot")
-    finally:
-        sys.path.remove(str(_INTEGRATION))
-    if not module.available():
+def dovecot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dovecot]:
+    if not available():
         if os.environ.get("CI"):
             pytest.fail("Dovecot is not installed")
         pytest.skip("Dovecot is not installed")
-    with module.Dovecot.run(tmp_path_factory.mktemp("dovecot"), profile="full") as server:
+    with Dovecot.run(tmp_path_factory.mktemp("dovecot"), profile="full") as server:
         yield server
 
 
