@@ -68,7 +68,8 @@ class Plain:
         self._socket.close()
 
     def _response(self) -> tuple[bytes, list[bytes]]:
-        text, literals = b"", []
+        text = b""
+        literals: list[bytes] = []
         while True:
             line = self._file.readline()
             if not line:
@@ -89,7 +90,7 @@ class Plain:
             assert self._file.readline().startswith(b"+")
             out = literal
         self._socket.sendall(out + b"\r\n")
-        found = []
+        found: list[tuple[bytes, list[bytes]]] = []
         while True:
             text, literals = self._response()
             if text.startswith(tag + b" "):

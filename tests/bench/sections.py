@@ -104,7 +104,8 @@ def _backlog(results: Results) -> str:
     rtts = _distinct(results.rows("backlog"), "rtt_ms")
     raws = {rtt: _found(results, "backlog", peer="raw", rtt_ms=rtt) for rtt in rtts}
     peers = {rtt: _found(results, "backlog", peer="mbsync", rtt_ms=rtt) for rtt in rtts}
-    table, rates = [], {name: [] for name, _, _ in COPIERS}
+    table: list[Sequence[str]] = []
+    rates: dict[str, list[float | None]] = {name: [] for name, _, _ in COPIERS}
     for rtt in rtts:
         for name, _, where in COPIERS:
             row = _found(results, "backlog", rtt_ms=rtt, **where)

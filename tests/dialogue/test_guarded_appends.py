@@ -6,8 +6,8 @@ import asyncio
 from dataclasses import dataclass
 
 import pytest
-from scripts import BASIC, Line, served, sink
-from test_sink_dialogues import WHEN, signed_in, take_append
+from scripts import BASIC, Line, served, signed_in, sink, take_append
+from test_sink_dialogues import WHEN
 
 from mailsyncd.errors import LeaseLost
 from mailsyncd.imap.profiles import choose

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from scripts import BASIC, Line, served, sink
-from test_sink_dialogues import WHEN, signed_in, take_append
+from scripts import BASIC, Line, served, signed_in, sink, take_append
+from test_sink_dialogues import WHEN
 
 from mailsyncd.imap.outlook import OutlookSession
 from mailsyncd.imap.selection import MANY

@@ -71,9 +71,14 @@ class Post:
             compare([one for one in sent if one not in self.unwanted], self._copies(user), since=0.0)
             for user, sent in self.sent.items()
         ]
-        delays = tuple(sorted(delay for one in each for delay in one.delays))
-        counts = ("delivered", "copied", "lost", "duplicated", "altered")
-        return Verdict(*(sum(getattr(one, name) for one in each) for name in counts), delays)
+        return Verdict(
+            delivered=sum(one.delivered for one in each),
+            copied=sum(one.copied for one in each),
+            lost=sum(one.lost for one in each),
+            duplicated=sum(one.duplicated for one in each),
+            altered=sum(one.altered for one in each),
+            delays=tuple(sorted(delay for one in each for delay in one.delays)),
+        )
 
     def harm_at_source(self) -> list[str]:
         """What was said there that might change it, and what is not as it was."""

@@ -166,13 +166,14 @@ def signing_in() -> Iterator[Case]:
     yield Case(
         "R20", "tokens of 60 s", partial(sessions_expire, side="gmail", times=2), Ground(token_life=60 / 30)
     )
-    for name, replies in {
+    answers: dict[str, list[Reply | float]] = {
         "500": [Reply(500, "oops")] * 3,
         "429": [Reply(429, {"error": "slow_down"}, {"Retry-After": "20"})] * 2,
         "HTML": [Reply(200, "<html>please sign in to the hotel</html>")] * 3,
         "503 and silence": [Reply(503, ""), 0.2],
         "empty object": [Reply(200, {})] * 2,
-    }.items():
+    }
+    for name, replies in answers.items():
         yield Case("R21", name, partial(tokens_fail, replies=replies))
 
 

@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,10 @@ async def watched(stage: Between, child: Child, seconds: float) -> None:
         await asyncio.sleep(0.5)
 
 
+def _has_copied(child: Child, count: int) -> bool:
+    return len(child.events("message.copied")) == count
+
+
 def _peak(child: Child) -> float:
     """MiB; for those who look with -s, too."""
     mib = child.memory("VmHWM")
@@ -76,7 +81,7 @@ async def test_a_message_of_150_mb_is_in_memory_once(tmp_path: Path, unit: bytes
         async with stage.daemon() as child:
             for copies in (1, 2):
                 stage.gmail.deliver(ANN, raw)
-                await child.until(lambda n=copies: len(child.events("message.copied")) == n, 180)
+                await child.until(partial(_has_copied, child, copies), 180)
                 assert _peak(child) < BASE + len(raw) / MIB
                 await child.until(lambda: child.memory() < BASE, 5)
         assert stage.verdict(ANN).is_clean

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -108,14 +109,14 @@ class SignedIn:
     processes: set[str]
 
     @property
-    def end(self) -> dict[str, object]:
+    def end(self) -> dict[str, Any]:
         end = self.person["end"]
         assert isinstance(end, dict)
         return end
 
     @property
     def came_back_with(self) -> dict[str, list[str]]:
-        return parse_qs(urlsplit(str(self.end["address"])).query)
+        return parse_qs(urlsplit(self.end["address"]).query)
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +149,7 @@ def test_signed_in_by_a_browser_tested_copied_rotated_and_revoked(there: There) 
     for one, user in ((google, "src1"), (microsoft, "dst")):
         assert one.status == 0, one.out + one.err
         assert f'refresh_token = {{ file = "{bed.directory}/tokens-of/{user}" }}' in one.out
-        assert str(one.end["text"]).split("\n")[0] == "Signed in"
+        assert one.end["text"].split("\n")[0] == "Signed in"
         assert one.end["storage"]["cookies"], "the provider's own; the page on loopback sets none"
 
     # The very tokens, judged by the server that gave them.
@@ -188,7 +189,7 @@ def test_who_cancels_in_the_browser_is_told_here_and_there(there: There) -> None
     one = there.sign_in("gmail", "src1", "--file", "tokens-of/other", refuses=True)
     assert one.status == 1
     assert one.err == "mailsyncd: src1: access was refused in the browser: nothing was stored\n"
-    assert str(one.end["text"]).split("\n")[0] == "Not signed in"
+    assert one.end["text"].split("\n")[0] == "Not signed in"
     assert not (there.bed.directory / "tokens-of" / "other").exists()
 
 

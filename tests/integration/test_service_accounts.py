@@ -95,11 +95,13 @@ def test_a_delegated_key_is_tried_and_the_configuration_told(
 def test_an_application_is_tried_by_secret_or_certificate(
     provider: ServiceProvider, here: Path, auth: Auth, by: str
 ) -> None:
+    more: tuple[str, ...] = ()
+    environ: dict[str, str] = {}
     if by == "secret":
-        more, environ, told = (), {"MS_CLIENT_SECRET": SECRET}, 'client_secret = { env = "MS_CLIENT_SECRET" }'
+        environ, told = {"MS_CLIENT_SECRET": SECRET}, 'client_secret = { env = "MS_CLIENT_SECRET" }'
     else:
         more = ("--key", private(here / "app.pem", pem() + CERTIFICATE))
-        environ, told = {}, f'service_key = {{ file = "{here}/app.pem" }}'
+        told = f'service_key = {{ file = "{here}/app.pem" }}'
     url = f"{provider.url}/microsoft"
     status, out, err = auth(*MICROSOFT, "--token-url", url, *more, **environ)
     assert (status, err) == (0, "")

@@ -29,7 +29,8 @@ OF_COMMANDS = {"secretsmanager:CreateSecret", "secretsmanager:BatchGetSecretValu
 
 
 def template(name: str) -> dict[str, Any]:
-    return json.loads(json.dumps(cfn_yaml.load(str(ROOT / f"deploy/{name}.yaml"))))
+    plain: dict[str, Any] = json.loads(json.dumps(cfn_yaml.load(str(ROOT / f"deploy/{name}.yaml"))))
+    return plain
 
 
 def resources(name: str, kind: str) -> dict[str, dict[str, Any]]:
@@ -55,6 +56,7 @@ def listed(value: str | list[str]) -> set[str]:
 
 
 def container() -> dict[str, Any]:
+    found: dict[str, Any]
     (found,) = resource(ECS, "AWS::ECS::TaskDefinition")["ContainerDefinitions"]
     return found
 

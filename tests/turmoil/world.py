@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,14 +15,14 @@ from typing import Any
 from fakes import mail
 from harness import Bench, a_route
 from travel import TravelClock, TravelLoop
-from turmoil.destination import Destination, SinkView
-from turmoil.source import Box
-from turmoil.wire import Wire, WireClock, WireStore
 
 from mailsyncd.errors import StateUnavailable
 from mailsyncd.model import Record, Route, Status
 from mailsyncd.state import rules
 from mailsyncd.state.memory import MemoryStore
+from turmoil.destination import Destination, SinkView
+from turmoil.source import Box
+from turmoil.wire import Wire, WireClock, WireStore
 
 ANN = a_route("ann@gmail.example", "Mail/ann")  # the server has X-GM-MSGID
 BEA = a_route("bea@plain.example", "Mail/bea")  # the server has not
@@ -250,7 +250,7 @@ class World:
             found += [f"{route.name}: {one}" for one in pending]
             found += [f"{route.name}: {uid} is not settled" for uid in self._unsettled(route)]
             mark = rules.watermark(self.store._table, route.key)
-            place = mark and (mark.uidvalidity, mark.last_uid)
+            place = (mark.uidvalidity, mark.last_uid) if mark else None
             if place is None or place < (box.uidvalidity, max(box.messages, default=0)):
                 found.append(f"{route.name}: the watermark is at {place}")
         return found
@@ -283,7 +283,7 @@ class World:
 
 
 def _owned_task(
-    loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any], **named: Any
+    loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any] | Generator[Any, None, Any], **named: Any
 ) -> asyncio.Task[Any]:
     task = asyncio.Task(work, loop=loop, **named)
     if (daemon := _owner.get()) is not None:

@@ -40,8 +40,16 @@ class Simulated:
         return self._account("microsoft", MICROSOFT_CLIENT, None, schema.MICROSOFT_SCOPE)
 
     def _account(self, provider: str, client: str, secret: Secret | None, scope: str) -> Account:
-        urls = {f"{what}_url": self.endpoint.url(provider, what) for what in ("token", "authorize", "device")}
-        return Account(USER, AuthKind.OAUTH, client_id=client, client_secret=secret, scope=scope, **urls)
+        return Account(
+            USER,
+            AuthKind.OAUTH,
+            client_id=client,
+            client_secret=secret,
+            scope=scope,
+            token_url=self.endpoint.url(provider, "token"),
+            authorize_url=self.endpoint.url(provider, "authorize"),
+            device_url=self.endpoint.url(provider, "device"),
+        )
 
     async def go(self, address: str, home: str, *, refuses: bool = False) -> str:
         self.endpoint.consents.denies = refuses

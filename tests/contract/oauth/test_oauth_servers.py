@@ -33,7 +33,8 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture(params=[GOOGLE, MICROSOFT], ids=["google", "microsoft"])
 def provider(request: pytest.FixtureRequest) -> Provider:
-    return request.param
+    found: Provider = request.param
+    return found
 
 
 def account_of(target: Target, provider: Provider) -> Account:

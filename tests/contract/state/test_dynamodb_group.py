@@ -64,8 +64,9 @@ async def test_many_claims_are_one_request_and_so_are_many_finishes(line: Line) 
 async def test_claims_and_finishes_of_different_messages_share_a_request(line: Line) -> None:
     _, store = line
     await _claim(store, *ONES[:6])
-    answers = await asyncio.gather(_finish(store, *ONES[:6]), _claim(store, *ONES[6:]))
-    assert answers == [[True] * 6, [None] * 6]
+    finished, claimed = await asyncio.gather(_finish(store, *ONES[:6]), _claim(store, *ONES[6:]))
+    assert finished == [True] * 6
+    assert claimed == [None] * 6
     assert store.requests["TransactWriteItems"] == 2
     assert await _statuses(store) == {Status.DONE: 6, Status.PENDING: 6}
 

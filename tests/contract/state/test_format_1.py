@@ -85,7 +85,7 @@ async def test_its_file_is_read(tmp_path: Path) -> None:
     connection = sqlite3.connect(path)
     connection.executescript(FIRST)
     connection.close()
-    store = SqliteStore(path, clock=VirtualClock(NOW))  # type: ignore[arg-type]
+    store = SqliteStore(path, clock=VirtualClock(NOW))
     await store.open()
     await is_understood(store)
     await store.close()

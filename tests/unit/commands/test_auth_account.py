@@ -33,7 +33,7 @@ client_id = "of-b2"
 
 
 def signing(
-    provider: Provider, text: str = "", environ: dict[str, str] | None = None, **asked: Any
+    provider: Provider, text: str = "", environ: dict[str, str] | None = None, /, **asked: Any
 ) -> Signing:
     path = Path("config.toml")
     path.write_text(text)

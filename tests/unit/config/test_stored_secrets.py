@@ -64,7 +64,7 @@ def test_all_references_are_wanted_at_once_and_each_once(load_held: Load) -> Non
     assert caught.value.region == "us-west-2"
     with pytest.raises(Wanted) as caught:
         load_held(TEXT, {ONE: GOOD[ONE]}, AWS_REGION="eu-west-1")
-    assert (caught.value.references, caught.value.region) == ({TWO}, "eu-west-1")
+    assert (caught.value.references, caught.value.region) == (frozenset({TWO}), "eu-west-1")
 
 
 def test_a_reference_gives_a_key_or_the_whole(load_held: Load) -> None:
@@ -151,7 +151,7 @@ def test_without_asking_aws_its_secrets_are_empty_and_nothing_is_wanted(load_hel
 def test_the_variables_come_before_all_else(load_held: Load) -> None:
     with pytest.raises(Wanted) as caught:
         load_held("[outlook]\nrefresh_token = 3", {}, **NAMES, AWS_REGION="us-west-2")
-    assert (caught.value.references, caught.value.region) == ({ONE, TWO}, "us-west-2")
+    assert (caught.value.references, caught.value.region) == (frozenset({ONE, TWO}), "us-west-2")
 
 
 def test_ssm_wins_over_secrets_manager_and_the_environment_over_both(load_held: Load) -> None:

@@ -39,6 +39,8 @@ HISTORIES = int(os.environ.get("HISTORIES", "0"))  # 0: the ordinary ones
 ORDINARY, STEPS = 120, 30
 DAY = 86_400.0
 
+pytestmark = pytest.mark.timeout(0 if HISTORIES else 600)
+
 numbers = st.integers(0, 7)
 routes = st.sampled_from([0, 1])
 # Most of what happens is over in an instant; the rest waits for leases and settle windows.
@@ -313,7 +315,6 @@ def _silence() -> Iterator[None]:
 
 
 TestHistory = History.TestCase
-TestHistory.pytestmark = [pytest.mark.timeout(0 if HISTORIES else 600)]
 TestHistory.settings = settings(
     max_examples=HISTORIES or ORDINARY,
     stateful_step_count=STEPS,

@@ -137,7 +137,10 @@ async def test_a_folder_made_anew_under_the_same_number_does_not_hide_a_copy_fro
     cuts: list[bytes] = []
 
     def lose(body: bytes) -> MailsyncError | None:
-        return ConnectionLost("cut", Sent.EVERYTHING) if body in cuts and not cuts.remove(body) else None
+        if body not in cuts:
+            return None
+        cuts.remove(body)
+        return ConnectionLost("cut", Sent.EVERYTHING)
 
     bench.outlook.after = lose
     async with bench.running():

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 
@@ -89,13 +90,22 @@ class FrostyOutlook:
         yield FrostySession(self._outlook, self._frost)
 
 
-def frosty_bench(owner: str, clock: VirtualClock, shared: dict[str, Any]) -> tuple[Bench, Frost]:
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What is everyone's."""
+
+    outlook: FakeOutlook
+    box: FakeMailbox
+    store: MemoryStore
+
+
+def frosty_bench(owner: str, clock: VirtualClock, shared: Shared) -> tuple[Bench, Frost]:
     frost = Frost()
     bench = Bench(
         FrostyClock(clock, frost),  # type: ignore[arg-type]
-        FrostyOutlook(shared["outlook"], frost),  # type: ignore[arg-type]
-        {ROUTE: shared["box"]},
-        FrostyStore(shared["store"], frost),  # type: ignore[arg-type]
+        FrostyOutlook(shared.outlook, frost),  # type: ignore[arg-type]
+        {ROUTE: shared.box},
+        FrostyStore(shared.store, frost),
         owner,
         life=LIFE,
         settle_window=SETTLE,
@@ -107,14 +117,14 @@ async def a_run(seed: int) -> tuple[list[bytes], list[bytes], int]:
     """Two daemons, mail, and frosts at random moments; what was sent, what arrived, and how often
     the lease changed hands."""
     rng, clock = Random(seed), VirtualClock()
-    shared = {"outlook": FakeOutlook(clock), "box": FakeMailbox(clock), "store": MemoryStore()}
+    shared = Shared(FakeOutlook(clock), FakeMailbox(clock), MemoryStore())
     benches = [frosty_bench(owner, clock, shared) for owner in ("one", "two")]
     tasks = [asyncio.create_task(bench.run()) for bench, _ in benches]
     sent = []
     for number in range(rng.randint(4, 10)):
         for copy in range(rng.randint(1, 6)):
             sent.append(mail(number * 10 + copy))
-            shared["box"].deliver(sent[-1])
+            shared.box.deliver(sent[-1])
         writing = [frost for bench, frost in benches if bench.destination.status().epoch is not None]
         frost = rng.choice(writing or [frost for _, frost in benches])
         for _ in range(rng.randint(0, 90)):  # into the middle of what is under way
@@ -132,8 +142,8 @@ async def a_run(seed: int) -> tuple[list[bytes], list[bytes], int]:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    lease = await shared["store"].lease("me@outlook.example")
-    return sorted(sent), sorted(shared["outlook"].bodies("Gmail/ann")), lease.epoch if lease else 0
+    lease = await shared.store.lease("me@outlook.example")
+    return sorted(sent), sorted(shared.outlook.bodies("Gmail/ann")), lease.epoch if lease else 0
 
 
 @pytest.mark.parametrize("decade", range(20))
@@ -151,7 +161,7 @@ async def test_the_frosts_do_make_the_lease_change_hands() -> None:
 @pytest.mark.parametrize("jump", JUMPS[1:])
 async def test_a_wall_clock_that_jumps_moves_no_lease(jump: float) -> None:
     clock = VirtualClock()
-    shared = {"outlook": FakeOutlook(clock), "box": FakeMailbox(clock), "store": MemoryStore()}
+    shared = Shared(FakeOutlook(clock), FakeMailbox(clock), MemoryStore())
     (one, _), (two, _) = (frosty_bench(owner, clock, shared) for owner in ("one", "two"))
 
     async def both() -> None:
@@ -161,14 +171,14 @@ async def test_a_wall_clock_that_jumps_moves_no_lease(jump: float) -> None:
     await clock.advance(5)
     for number in range(6):
         clock.jumped = 0.0 if number % 2 else jump
-        shared["box"].deliver(mail(number))
+        shared.box.deliver(mail(number))
         await clock.advance(LIFE * 1.3)
-        lease = await shared["store"].lease("me@outlook.example")
+        lease = await shared.store.lease("me@outlook.example")
         assert lease is not None
         assert (lease.owner, lease.epoch) == ("one", 1)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    assert shared["outlook"].bodies("Gmail/ann") == [mail(n) for n in range(6)]
+    assert shared.outlook.bodies("Gmail/ann") == [mail(n) for n in range(6)]
 
 
 def test_a_daemon_that_slept_through_its_lease_takes_no_claim_from_its_successor() -> None:

@@ -96,7 +96,8 @@ async def test_a_source_that_drops_every_session_or_ends_it_too_soon_sees_no_log
 
 
 async def test_the_routes_of_one_account_share_its_rare_logins() -> None:
-    clock, logins = VirtualClock(), []
+    clock = VirtualClock()
+    logins: list[float] = []
     bench = bench_of(*(a_route(folder=f"Gmail/{n}") for n in range(4)), clock=clock)
     for route in bench.boxes:
         box = bench.boxes[route] = DroppingMailbox(clock)

@@ -4,13 +4,14 @@ under the old numbers is neither copied again nor taken for another's copy."""
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from fakes import FakeMailbox, mail
 from harness import Bench, a_route, bench_of
 from turmoil.world import ANN, BEA, World
 
 from mailsyncd.errors import ConnectionLost, DestinationFull, FailureKind, MessageRejected, Sent
-from mailsyncd.model import Record, Status
+from mailsyncd.model import Event, Record, Status
 from mailsyncd.ports import Refused
 
 ROUTE, FOLDER = a_route(), "Gmail/ann"
@@ -236,8 +237,8 @@ async def test_what_was_appended_is_not_appended_again_when_its_done_is_cut_shor
     bench.boxes[ROUTE].deliver(mail(1))
     finish, answered = bench.store.finish, asyncio.Event()
 
-    async def slow_finish(route: str, record: Record) -> bool:
-        finished = await finish(route, record)
+    async def slow_finish(route: str, record: Record, events: Sequence[Event] = ()) -> bool:
+        finished = await finish(route, record, events)
         await answered.wait()
         return finished
 

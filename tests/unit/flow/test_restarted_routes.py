@@ -24,7 +24,7 @@ ROUTE = a_route()
 
 async def last_uid(bench: Bench) -> int | None:
     mark = await bench.store.watermark(ROUTE.key)
-    return mark and mark.last_uid
+    return mark.last_uid if mark else None
 
 
 async def test_a_route_that_is_removed_and_back_in_one_breath_goes_on() -> None:

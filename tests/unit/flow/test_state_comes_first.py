@@ -56,7 +56,7 @@ async def test_an_answer_lost_after_the_append_is_asked_for_again_and_nothing_is
     def lose_the_store(body: bytes) -> None:
         store.down = True
 
-    bench.outlook.after = lose_the_store  # type: ignore[assignment]
+    bench.outlook.after = lose_the_store
     bench.boxes[ROUTE].deliver(mail(1))
     async with bench.running():
         await bench.clock.advance(20)
