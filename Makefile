@@ -7,6 +7,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip install -qq --disable-pip-version-check
 UV ?= $(or $(shell command -v uv),$(VENV)/bin/uv)
+CONFTESTS = $(wildcard $(addsuffix conftest.py,tests/ tests/*/ tests/*/*/))
 LOCK = $(UV) pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate
 
 .DEFAULT_GOAL := help
@@ -43,8 +44,9 @@ lint: venv  ## ruff, and the rule that imports point down
 	$(RUN) -m ruff format --check .
 	$(VENV)/bin/lint-imports
 
-types: venv  ## mypy --strict
+types: venv  ## mypy --strict, of tests too
 	$(RUN) -m mypy
+	@for one in $(CONFTESTS); do $(RUN) -m mypy $$one || exit 1; done
 
 check: lint types  ## lint, layout and types
 
