@@ -18,6 +18,7 @@ from statuses import a_meter, a_status
 
 from mailsyncd.commands import fast
 from mailsyncd.config import load
+from mailsyncd.errors import ConfigError
 from mailsyncd.observe.control import ControlServer
 from mailsyncd.sim.verdict import foreign_commands
 from mailsyncd.status import Health
@@ -122,7 +123,7 @@ def test_the_socket_is_sought_where_the_configuration_has_it(
         found = fast._socket(str(config) if config else None, environ)
         try:
             assert found == load.socket(config, environ)
-        except load.ConfigError:
+        except ConfigError:
             continue  # which the daemon did not start with either
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from mailsyncd.account import Secret
-from mailsyncd.auth import private
 from mailsyncd.auth.consent import Consent, beside_file
 from mailsyncd.auth.homes import FileHome
 from mailsyncd.auth.private import write_private
@@ -115,7 +114,7 @@ async def test_a_full_disk_leaves_the_old_token_and_says_so(
     def full(handle: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(private.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(Transient, match=r"can't be written: No space left") as failure:
         await FileHome(path).replace(OLD, NEW)
     assert "canary" not in str(failure.value)
@@ -145,8 +144,8 @@ async def test_the_owner_stays_the_owner_when_root_rotates(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owners: list[tuple[int, int]] = []
-    monkeypatch.setattr(private.os, "fchown", lambda handle, uid, gid: owners.append((uid, gid)))
-    monkeypatch.setattr(private.os, "geteuid", lambda: path.stat().st_uid + 1)
+    monkeypatch.setattr(os, "fchown", lambda handle, uid, gid: owners.append((uid, gid)))
+    monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
     await FileHome(path).replace(OLD, NEW)
     assert owners[-1] == (path.stat().st_uid, path.stat().st_gid)
 
