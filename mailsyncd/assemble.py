@@ -200,13 +200,13 @@ class Assembly:
 
     def prepare(self, configuration: Configuration) -> None:
         """Before anything is touched. Raises ConfigError for what only the making would tell."""
-        for account, ca_file in _accounts(configuration):
+        for account, ca_file in accounts_of(configuration):
             self.accounts.login(account, ca_file)
 
     def share_out(self, configuration: Configuration) -> None:
         """What all destinations share: as large as it is to be, and free of what nobody wants any more."""
         self.queue.resize(configuration.daemon.queue_size)
-        self.accounts.keep({account for account, _ in _accounts(configuration)})
+        self.accounts.keep({account for account, _ in accounts_of(configuration)})
 
     def footprint(self, configuration: Configuration) -> Footprint:
         """What this process goes by with that configuration; marked by this process's own salt."""
@@ -304,7 +304,7 @@ def footprint(configuration: Configuration, salt: bytes) -> Footprint:
     return footprint_of(configuration, in_force, salt)
 
 
-def _accounts(configuration: Configuration) -> list[tuple[Account, Path | None]]:
+def accounts_of(configuration: Configuration) -> list[tuple[Account, Path | None]]:
     """Of both sides, with the authorities that their servers are trusted by."""
     found = [(one.account, one.endpoint.ca_file) for one in configuration.destinations]
     return found + [(one.account, one.endpoint.ca_file) for one in configuration.routes]

@@ -4,7 +4,6 @@ provider rotates it (C15); where that can't be written, kept sealed in the state
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 
 import structlog
 
@@ -35,6 +34,7 @@ class Keeper:
         self._notes = notes
         self._clock = clock
         self._told = ""
+        self._used_at: float | None = None
 
     async def tokens(self) -> list[Secret]:
         """The newest first, then what it descends from. Raises Transient, RouteBlocked, StateUnavailable."""
@@ -102,13 +102,13 @@ class Keeper:
 
     async def used(self) -> None:
         """Remember that the token was good just now, once a day: what it lives by is its last use."""
+        self._used_at = self._clock.now()
         try:
             known = self.note or await self.last_use()
             if known is None or self._clock.now() - known.used_at >= DAY:
                 new = self._new_note(self._place, known, None)
-                await self._notes.put_token_note(new, expected=known)
-                known = new
-            self.note = replace(known, used_at=self._clock.now())
+                is_noted = await self._notes.put_token_note(new, expected=known)
+                self.note = new if is_noted else None
         except StateUnavailable as failure:  # the state's own watchers say so loudly
             log.debug("token.use_not_noted", account=self._account.user, error=str(failure))
 
@@ -124,7 +124,7 @@ class Keeper:
         return History(
             now=self._clock.now(),
             consented_at=consent.at if consent else known.since if known else None,
-            used_at=known.used_at if known else None,
+            used_at=self._used_at or (known.used_at if known else None),
             in_testing=self._account.in_testing or bool(consent and consent.in_testing),
         )
 

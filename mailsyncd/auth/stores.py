@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Protocol
 
 from mailsyncd.account import Secret
+from mailsyncd.auth import consent
+from mailsyncd.auth.consent import Consent
 from mailsyncd.auth.private import own_directory, write_private
 from mailsyncd.errors import SignInFailed
 from mailsyncd.ports import SecretDocument
@@ -18,8 +20,9 @@ class TokenStore(Protocol):
     async def prove(self) -> None:
         """Raises an error if the token could not be stored, before anybody is sent to sign in."""
 
-    async def store(self, token: Secret) -> str:
-        """Store it durably; returns the value of `refresh_token` in the configuration."""
+    async def store(self, token: Secret, told: Consent) -> str:
+        """Store it durably, and when its user consented beside it; returns the value of `refresh_token`
+        in the configuration."""
 
 
 class FileStore:
@@ -40,9 +43,10 @@ class FileStore:
         except OSError as failure:
             raise self._unwritable(failure) from None
 
-    async def store(self, token: Secret) -> str:
+    async def store(self, token: Secret, told: Consent) -> str:
         try:
             own_directory(self._path.parent)
+            write_private(consent.beside_file(self._path), told.text().encode() + b"\n")
             write_private(self._path, token.reveal().encode() + b"\n")
         except OSError as failure:
             raise self._unwritable(failure) from None
@@ -66,6 +70,6 @@ class DocumentStore:
         """That it can be read; whether it may be written shows when it is."""
         await self._document.read(self._key)
 
-    async def store(self, token: Secret) -> str:
-        await self._document.write(self._key, token)
+    async def store(self, token: Secret, told: Consent) -> str:
+        await self._document.write(self._key, token, {self._key + consent.KEY_SUFFIX: told.text()})
         return f"{{ {self._kind} = {json.dumps(self._name)}, key = {json.dumps(self._key)} }}"

@@ -140,6 +140,14 @@ class RefreshingTokens:
             log.debug("token.history_unknown", account=self._account.user, error=str(failure))
         self._standing.foresee()
 
+    async def look(self) -> None:
+        """What the stores tell, for who only wants to see it. Nobody is asked for a token."""
+        try:
+            await self._keeper.tokens()
+        except MailsyncError as failure:
+            self._standing.troubled(failure)
+        await self.learn()
+
     def look_again(self) -> None:
         """Somebody says that something is mended."""
         self._look_mono = self._ask_again_mono = 0.0

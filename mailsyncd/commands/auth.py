@@ -13,6 +13,7 @@ from uuid import uuid4
 from mailsyncd.auth import device
 from mailsyncd.auth.attempt import PATIENCE, Attempt, Forged
 from mailsyncd.auth.browser import open_browser
+from mailsyncd.auth.consent import Consent
 from mailsyncd.auth.grant import Client, Grant, token_client
 from mailsyncd.auth.loopback import Loopback
 from mailsyncd.auth.paste import Pasted
@@ -37,11 +38,12 @@ NO_DEVICE_CODES = (
 @dataclass(frozen=True, slots=True)
 class How:
     """By browser and loopback page, by a pasted address, or by a device code. `stdin` is where the
-    address is pasted."""
+    address is pasted. `in_testing`: the app is, so that the token will live for a week."""
 
     port: int | None = None
     no_browser: bool = False
     device: bool = False
+    in_testing: bool = False
     stdin: int = 0
     patience: float = PATIENCE
     where: Where = field(default_factory=Where)
@@ -149,7 +151,8 @@ class SignIn:
     async def _keep(self, grant: Grant) -> str:
         if grant.refresh_token is None:
             raise SignInFailed(f"{self.signing.account.user}: there is no refresh token to store")
-        return await self.store.store(grant.refresh_token)
+        told = Consent(self.clock.now(), self.how.in_testing)
+        return await self.store.store(grant.refresh_token, told)
 
     def _too_late(self, page: Loopback | None = None) -> str:
         what = f"nobody signed in within {round(self.how.patience / 60)} minutes: nothing was stored"

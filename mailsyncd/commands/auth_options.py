@@ -21,7 +21,7 @@ _ROUTE = "its Gmail address or folder; needed where several accounts are configu
 
 def add_auth(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     auth = commands.add_parser("auth", help="sign in, and have the refresh token stored; or try all sign-ins")
-    what = auth.add_subparsers(metavar="gmail|microsoft|service-account|test", required=True)
+    what = auth.add_subparsers(metavar="gmail|microsoft|service-account|test|status", required=True)
     gmail = what.add_parser(
         "gmail",
         help="sign in to a Gmail account, in the browser",
@@ -31,6 +31,11 @@ def add_auth(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     _takes_the_rest(gmail, "GMAIL", "8765")
     gmail.add_argument(
         "--device", action="store_true", help="not to be had: Google's device codes give no access to mail"
+    )
+    gmail.add_argument(
+        "--testing",
+        action="store_true",
+        help="note that the app's publishing status is Testing, where the token dies after seven days",
     )
     gmail.set_defaults(command=_gmail)
     microsoft = what.add_parser(
@@ -53,6 +58,14 @@ def add_auth(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     test.add_argument("--config", type=Path, metavar="F", help="the TOML file")
     test.add_argument("--route", metavar="R", help="only this route: its Gmail address, folder or name")
     test.set_defaults(command=_test)
+    status = what.add_parser(
+        "status",
+        help="which sign-ins are good, which need their user, and when the others will end",
+        description="Asks the running daemon; without one, tells what was noted. Nobody signs in for it.",
+    )
+    status.add_argument("--config", type=Path, metavar="F", help="the TOML file")
+    status.add_argument("--json", action="store_true", help="as JSON")
+    status.set_defaults(command=_status)
 
 
 def _add_service_account(what: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -176,6 +189,12 @@ def _test(arguments: argparse.Namespace) -> int:
     return asyncio.run(test(arguments.config, os.environ, sys.stdout, only=arguments.route))
 
 
+def _status(arguments: argparse.Namespace) -> int:
+    from mailsyncd.commands.auth_status import status
+
+    return asyncio.run(status(arguments.config, os.environ, sys.stdout, as_json=arguments.json))
+
+
 def _sign_in(provider: Provider, arguments: argparse.Namespace, only: str | None) -> int:
     from mailsyncd.account import Secret
     from mailsyncd.commands.auth import How, sign_in
@@ -201,5 +220,6 @@ def _sign_in(provider: Provider, arguments: argparse.Namespace, only: str | None
         arguments.write_secret_id,
         arguments.write_secret_key,
     )
-    how = How(arguments.port, arguments.no_browser, arguments.device, where=where)
+    testing = getattr(arguments, "testing", False)
+    how = How(arguments.port, arguments.no_browser, arguments.device, in_testing=testing, where=where)
     return asyncio.run(sign_in(provider, asked, how, os.environ, sys.stdout))

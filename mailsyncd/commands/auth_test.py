@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from mailsyncd.account import Account, Endpoint
 from mailsyncd.assemble import Accounts, make_store, token_notes
+from mailsyncd.auth import consent
 from mailsyncd.commands.choose import only_route
 from mailsyncd.commands.load import load, with_all_held
 from mailsyncd.commands.tables import printable
@@ -106,7 +107,8 @@ def _age(file: Path | None, now: float) -> Iterator[str]:
     if file is None:
         return
     try:
-        stored = file.stat().st_mtime
+        told = consent.of_file(file)
+        stored = told.at if told else file.stat().st_mtime
     except OSError:
         return
     days = int((now - stored) // DAY)

@@ -9,6 +9,7 @@ import os
 import re
 import socket
 import stat
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -20,6 +21,7 @@ import pytest
 import structlog
 from sign_in_bed import BROWSER, SECRET, USER, Bed, free_port, run, until
 
+from mailsyncd.auth.consent import of_file
 from mailsyncd.auth.providers import GOOGLE, MICROSOFT, Provider
 from mailsyncd.commands.auth import How, sign_in
 from mailsyncd.errors import MailsyncError
@@ -75,7 +77,17 @@ async def test_the_token_is_for_its_owner_alone_whatever_the_umask(bed: Bed) -> 
         os.umask(before)
     assert stat.S_IMODE(bed.token.stat().st_mode) == 0o600
     assert stat.S_IMODE(bed.token.parent.stat().st_mode) == 0o700
-    assert os.listdir(bed.token.parent) == [USER]
+    assert sorted(os.listdir(bed.token.parent)) == [USER, f"{USER}.consent"]
+
+
+@pytest.mark.parametrize("in_testing", [False, True])
+async def test_when_its_user_consented_is_noted_beside_it(bed: Bed, in_testing: bool) -> None:
+    before = int(time.time())
+    await bed.sign_in(in_testing=in_testing)
+    found = of_file(bed.token)
+    assert found is not None
+    assert before <= found.at <= time.time()
+    assert found.in_testing is in_testing
 
 
 async def test_a_new_token_takes_the_place_of_the_old(bed: Bed) -> None:

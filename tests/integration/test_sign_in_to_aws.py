@@ -56,13 +56,15 @@ async def gmail(bed: Bed, at: str, *place: str) -> tuple[int | None, str, str]:
 
 async def test_a_parameter_keeps_its_other_keys(bed: Bed, cloud: Cloud) -> None:
     await cloud.parameter(NAME, json.dumps({"OTHER": "kept", KEY: "old"}))
-    status, out, err = await gmail(bed, cloud.url, *PARAMETER)
+    status, out, err = await gmail(bed, cloud.url, *PARAMETER, "--testing")
     assert status == 0, err
     assert f'refresh_token = {{ ssm = "{NAME}", key = "{KEY}" }}' in out
     found = await cloud.value_of(NAME)
     value = json.loads(found["Value"])
     assert (found["Type"], value["OTHER"]) == ("SecureString", "kept")
     assert value[KEY].startswith("1//")
+    assert sorted(value) == sorted(["OTHER", KEY, f"{KEY}_CONSENT"])
+    assert value[f"{KEY}_CONSENT"].endswith("Z testing")
     assert value[KEY] not in out + err
     assert "aws-canary" not in (bed.home / "argv").read_text()  # its environment, too
     assert not (bed.home / "refresh-tokens").exists()

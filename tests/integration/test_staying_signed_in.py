@@ -279,3 +279,38 @@ async def test_an_endpoint_that_never_answers_holds_up_its_own_account_alone(bed
         async with bed.daemon() as daemon:
             await daemon.until(lambda: bed.copied(BOB), 25)
             assert not bed.copied(ANN)
+
+
+async def test_auth_status_tells_what_stands_where_with_the_daemon_and_without(bed: Bed) -> None:
+    beside = bed.directory / f"{ANN}.consent"
+    beside.write_text("2026-11-01T09:40:08Z testing\n")
+    status, out = await bed.ask("auth", "status")
+    assert status == 1
+    assert out.startswith("no daemon is running")
+    row = next(line for line in out.splitlines() if line.startswith(f"{ANN}  "))
+    assert "unused" in row
+    assert "2026-11-01" in row
+    assert "2026-11-08" in row
+    assert f"{ANN}: run mailsyncd auth gmail" in out
+    beside.unlink()
+    assert (await bed.ask("auth", "status"))[0] == 0
+    bed.deliver(ANN, BOB)
+    bed.sign_in(BOB, "1//revoked")
+    async with bed.daemon() as daemon:
+        await daemon.until(lambda: bed.copied(ANN) and bool(daemon.events("account.sign_in_needed")))
+        status, out = await bed.ask("auth", "status", "--json")
+    assert status == 1
+    told = json.loads(out.splitlines()[-1])
+    assert told["running"]
+    found = {one["name"]: one for one in told["accounts"]}
+    assert {name: one["state"] for name, one in found.items()} == {
+        ME: "good",
+        ANN: "good",
+        BOB: "needs_sign_in",
+    }
+    assert found[ME]["ends_at"] - found[ME]["used_at"] == 90 * 86_400
+    status, out = await bed.ask("auth", "status")
+    assert (status, "1//" in out) == (0, False)
+    row = next(line for line in out.splitlines() if line.startswith(f"{ME}  "))
+    assert row.count("(today)") == 2
+    assert "(in 8" in row
