@@ -11,7 +11,7 @@ The path of a message, in reading order:
 
 The nouns are in model.py, the decisions in policy.py and matching.py, the seams in ports.py, what can go
 wrong in errors.py; assemble.py puts real parts into the seams. Imports point down only:
-cli > commands > assemble | daemon > reload > config | flow | imap | auth | state | observe | sim >
+cli > commands > assemble | daemon > reload > config | flow | imap | auth | state | observe | notify | sim >
 ports > matching > policy > model | status > errors | steps.
 """
 

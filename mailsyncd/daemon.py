@@ -26,6 +26,8 @@ from mailsyncd.flow.routes import RoutePlan
 from mailsyncd.flow.share import Share
 from mailsyncd.flow.tasks import all_of, first_of
 from mailsyncd.meter import Meter
+from mailsyncd.notify.notices import Limits
+from mailsyncd.notify.notifier import Hooks, Notifications
 from mailsyncd.observe import logs
 from mailsyncd.observe.control import ControlServer, plain
 from mailsyncd.observe.dump import dump
@@ -111,6 +113,7 @@ class Daemon:
         self._notifier = Notifier.from_environment(environ)
         self._reloads = Reloads(reread, self._apply, parts.clock, self._notifier, parts.meter)
         self._site = Website(self._sight(), _place(configuration))
+        self._notices = Notifications(_hooks(configuration), self.status, parts.clock, environ)
 
     async def run(self) -> None:
         """Until SIGTERM or SIGINT. Raises StateUnavailable, before any connection is opened (I1)
@@ -123,7 +126,8 @@ class Daemon:
             try:
                 share, accounts = self._parts.share, self._parts.accounts
                 others = (share.run(), self._reloads.run(self._line), self._watchdog(), self._site.run())
-                await first_of(self._destinations(), accounts.keep_signed_in(), *others)
+                more = (accounts.keep_signed_in(), self._notices.run())
+                await first_of(self._destinations(), *others, *more)
             finally:
                 await self._end_all()
         log.info("daemon.stopped")
@@ -201,6 +205,7 @@ class Daemon:
         plans = {name: parts.plans(new, name) for name in wanted}
         self._configuration = new
         self._site.move(_place(new))
+        self._notices.move(_hooks(new))
         parts.share_out(new)
         self._log_as(old, new)
         kept = {name for name, one in self._running.items() if _stays(one.settings, wanted.get(name))}
@@ -288,6 +293,12 @@ class Daemon:
 def _place(configuration: Configuration) -> Place | None:
     http = configuration.http
     return Place(*http.address, http.token, http.hosts) if http.listen else None
+
+
+def _hooks(configuration: Configuration) -> Hooks:
+    given = configuration.notify
+    limits = Limits(given.failing_after, given.objective, given.repeat)
+    return Hooks(given.command, given.webhook, given.timeout, limits)
 
 
 def _stays(running: DestinationSettings, wanted: DestinationSettings | None) -> bool:

@@ -73,6 +73,7 @@ def _flat(configuration: Configuration, origins: Mapping[str, str]) -> Iterator[
     yield from _values("daemon", configuration.daemon)
     yield from _values("state", configuration.state)
     yield from _values("http", configuration.http)
+    yield from _values("notify", configuration.notify)
     for number, destination in enumerate(configuration.destinations, 1):
         alone = "outlook.email" in origins
         yield from _values("outlook" if alone else f"destinations[{number}]", destination)

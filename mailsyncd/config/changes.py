@@ -85,7 +85,11 @@ def footprint(
         return {f"{name}.{key}": inner for key, inner in plain(value).items()}
 
     return Footprint(
-        {**section("daemon", configuration.daemon), **section("http", configuration.http)},
+        {
+            **section("daemon", configuration.daemon),
+            **section("http", configuration.http),
+            **section("notify", configuration.notify),
+        },
         section("state", configuration.state),
         {one.name: plain(one) for one in configuration.destinations},
         {one.route.key: plain(in_force(one)) for one in configuration.routes},

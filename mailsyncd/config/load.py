@@ -188,6 +188,7 @@ def _origins(settings: schema.Settings, places: Places) -> Iterator[tuple[str, s
         (("daemon",), settings.daemon),
         (("state",), settings.state),
         (("http",), settings.http),
+        (("notify",), settings.notify),
     ]
     sections += rules.placed_destinations(settings)
     sections += [(("routes", number), route) for number, route in enumerate(settings.routes)]

@@ -7,6 +7,7 @@ depends on the machine or on another key, None stands here and translate.py has 
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
 from collections.abc import Callable
 from datetime import date
@@ -170,6 +171,15 @@ def _hosts(value: object) -> object:
     return names
 
 
+def url_mistake(value: str) -> str | None:
+    """What is wrong with it, without it."""
+    try:
+        _url(value)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
 def _like(pattern: str, what: str) -> AfterValidator:
     def check(value: str) -> str:
         if not re.fullmatch(pattern, value):
@@ -242,6 +252,28 @@ class Http(Section):
     hosts: Hosts = ()
 
 
+def _command(value: object) -> object:
+    """In the environment a JSON array; a shell never has a part in it."""
+    if not isinstance(value, str):
+        return value
+    try:
+        given = json.loads(value)
+    except (ValueError, RecursionError):
+        given = None
+    if not isinstance(given, list):
+        raise ValueError('is not a list of arguments; write ["/usr/local/bin/tell-me", "--now"]')
+    return given
+
+
+class Notify(Section):
+    command: Annotated[tuple[OneLine, ...], BeforeValidator(_command)] = ()
+    webhook: SecretValue | None = None
+    failing_after: Annotated[float, seconds(60, DAY)] = 900.0
+    objective: Annotated[float, seconds(10, 7 * DAY)] = 600.0
+    repeat: Annotated[float, seconds(60, 7 * DAY)] = 3600.0
+    timeout: Annotated[float, seconds(1, 300)] = 10.0
+
+
 class Server(Section):
     """The keys that both sides have; each side gives the default for `host`."""
 
@@ -303,6 +335,7 @@ class Settings(BaseSettings):
     daemon: Daemon = Daemon()
     state: State = State()
     http: Http = Http()
+    notify: Notify = Notify()
     outlook: Destination | None = None
     destinations: tuple[Destination, ...] = ()
     routes: tuple[Route, ...] = ()
@@ -312,6 +345,7 @@ SECTIONS: dict[str, type[Section]] = {
     "daemon": Daemon,
     "state": State,
     "http": Http,
+    "notify": Notify,
     "outlook": Destination,
     "destinations": Destination,
     "routes": Route,

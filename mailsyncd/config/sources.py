@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from typing import Any
 
 PREFIX = "MAILSYNCD_"
-SECTIONS = ("daemon", "state", "http", "outlook")
+SECTIONS = ("daemon", "state", "http", "notify", "outlook")
 
 # Name -> (section, key). Documented in docs/configuration.md; a test compares.
 LEGACY = {

@@ -23,6 +23,7 @@ from mailsyncd.config.values import (
     DaemonSettings,
     DestinationSettings,
     HttpSettings,
+    NotifySettings,
     RouteSettings,
     StateSettings,
 )
@@ -64,7 +65,8 @@ class Translator:
         routes = [self._route(one, ("routes", n), placed) for n, one in enumerate(settings.routes)]
         complete = tuple(one for one in routes if one is not None)
         http = self._http(settings.http)
-        return Configuration(self._daemon(settings.daemon, state), state, destinations, complete, http)
+        daemon, notify = self._daemon(settings.daemon, state), self._notify(settings.notify)
+        return Configuration(daemon, state, destinations, complete, http, notify)
 
     def socket(self, settings: schema.Settings) -> Path:
         """That of the daemon, for who needs nothing else."""
@@ -113,6 +115,15 @@ class Translator:
             what = "must have 16 characters or more: letters, digits, and -._~+/= in any place"
             self._mistakes.add(("http", "token"), what)
         return HttpSettings(given.listen, token, given.hosts)
+
+    def _notify(self, given: schema.Notify) -> NotifySettings:
+        """The address of a webhook is a secret where whoever knows it may post there."""
+        webhook = self._secret(given.webhook, ("notify", "webhook"))
+        is_unknown = self._held is None and given.webhook is not None and given.webhook.reference is not None
+        if webhook is not None and not is_unknown and (what := schema.url_mistake(webhook.reveal())):
+            self._mistakes.add(("notify", "webhook"), what)
+        values = {name: getattr(given, name) for name in type(given).model_fields if name != "webhook"}
+        return NotifySettings(webhook=webhook, **values)
 
     def _directory(self, key: str, variable: str) -> Path | None:
         """What systemd or the platform says; systemd may name several, the first is ours."""

@@ -69,6 +69,18 @@ class HttpSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class NotifySettings:
+    """[notify]: whom to tell what needs a person, and from when on."""
+
+    command: tuple[str, ...] = ()
+    webhook: Secret | None = None
+    failing_after: float = 900.0
+    objective: float = 600.0
+    repeat: float = 3600.0
+    timeout: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
 class DestinationSettings:
     """[outlook], or one of [[destinations]]"""
 
@@ -106,6 +118,7 @@ class Configuration:
     destinations: tuple[DestinationSettings, ...]
     routes: tuple[RouteSettings, ...]
     http: HttpSettings = HttpSettings()
+    notify: NotifySettings = NotifySettings()
 
     @property
     def addresses(self) -> frozenset[str]:

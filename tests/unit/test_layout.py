@@ -17,7 +17,7 @@ OWNERS = {
     "aioimaplib": {"imap"},
     "aiobotocore": {"state", "vault"},
     "botocore": {"state", "vault"},
-    "httpx": {"auth"},
+    "httpx": {"auth", "notify"},
     "cryptography": {"auth"},
     "pydantic": {"config"},
     "pydantic_settings": {"config"},

@@ -24,6 +24,7 @@ HEADINGS = {
     "daemon": "[daemon]",
     "state": "[state]",
     "http": "[http]",
+    "notify": "[notify]",
     "outlook": "[outlook] and [[destinations]]",
     "routes": "[[routes]]",
 }
