@@ -8,9 +8,12 @@ edge of the adapter that touches the library, and go no further.
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 class MailsyncError(Exception):
@@ -134,8 +137,15 @@ class SignInNeeded(RouteBlocked):
         self.error = error
         self.detail = detail
         self.skew = skew
-        self.mended = mended or asyncio.Event()
+        self.mended = mended or _never()
         super().__init__(why)
+
+
+def _never() -> asyncio.Event:
+    """An event that nobody will set. Loaded here: a health check knows these errors, and needs no loop."""
+    import asyncio
+
+    return asyncio.Event()
 
 
 class SignInFailed(MailsyncError):
