@@ -292,7 +292,7 @@ class Daemon:
 
 def _place(configuration: Configuration) -> Place | None:
     http = configuration.http
-    return Place(*http.address, http.token, http.hosts) if http.listen else None
+    return Place(*http.address, http.token, http.hosts) if http.address else None
 
 
 def _hooks(configuration: Configuration) -> Hooks:

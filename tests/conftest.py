@@ -14,6 +14,9 @@ import pytest
 hypothesis.settings.register_profile("mailsyncd", deadline=None)
 hypothesis.settings.load_profile("mailsyncd")
 
+SECTIONS = ("MAILSYNCD_DAEMON", "MAILSYNCD_STATE", "MAILSYNCD_HTTP", "MAILSYNCD_OUTLOOK")
+OURS = (*SECTIONS, "AWS_", "MS_", "GMAIL_")
+
 
 @pytest.fixture
 def tmp_path() -> Iterator[Path]:
@@ -26,9 +29,7 @@ def tmp_path() -> Iterator[Path]:
 def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No variable that mailsyncd or the AWS SDK would read leaks in from outside."""
     for name in list(os.environ):
-        if name.startswith(
-            ("MAILSYNCD_DAEMON", "MAILSYNCD_STATE", "MAILSYNCD_OUTLOOK", "AWS_", "MS_", "GMAIL_")
-        ):
+        if name.startswith(OURS):
             monkeypatch.delenv(name)
     for name in ("OUTLOOK_EMAIL", "SYNC_ROUTES_JSON", "DYNAMODB_TABLE", "DYNAMODB_ENDPOINT_URL", "LOG_LEVEL"):
         monkeypatch.delenv(name, raising=False)

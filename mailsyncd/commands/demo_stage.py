@@ -67,6 +67,7 @@ def write_configuration(stage: Stage, directory: Path) -> Path:
     }
     lines = [
         *_table("[daemon]", {"sweep_interval": "5m", "socket": str(directory / "mailsyncd.sock")}),
+        *_table("[http]", {"listen": "off"}),
         *_table("[state]", {"backend": "sqlite", "path": str(directory / "state.db")}),
         *_table("[outlook]", outlook),
     ]

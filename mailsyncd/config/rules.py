@@ -63,7 +63,7 @@ def _state(state: schema.State, mistakes: Mistakes) -> None:
 
 def _http(http: schema.Http, mistakes: Mistakes) -> None:
     """What other machines may ask for, they have to be let in to."""
-    if http.listen is None or http.token is not None:
+    if http.listen == schema.OFF or http.token is not None:
         return
     host, _ = schema.listening(http.listen)
     if not schema.is_loopback(host):

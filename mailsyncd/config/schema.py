@@ -32,6 +32,8 @@ GOOGLE_SCOPE = "https://mail.google.com/"
 # Control characters, the line ends that only Unicode knows, and what stands in for octets that are
 # not UTF-8: none can be sent to a server, or be shown on one line.
 UNFIT = r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"
+PAGE = "127.0.0.1:8143"  # a port that no known service has
+OFF = "off"
 DAY = 86_400
 MIB = 2**20
 
@@ -148,17 +150,20 @@ def _url(value: str) -> str:
 
 
 def listening(value: str) -> tuple[str, int]:
-    """127.0.0.1:8025 or [::1]:8025 -> host and port. Raises ValueError."""
+    """127.0.0.1:8143 or [::1]:8143 -> host and port. Raises ValueError."""
     host, _, port = value.rpartition(":")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     if (":" in host) != (bare != host) or not bare or not re.fullmatch(r"[0-9]{1,5}", port):
-        raise ValueError(f'{grammar.shown(value)} is not an address and a port; write "127.0.0.1:8025"')
+        raise ValueError(f'{grammar.shown(value)} is not an address and a port; write "{PAGE}" or "off"')
     if not 1 <= int(port) <= 65_535:
         raise ValueError(f"{grammar.shown(port)} is no port; write 1 to 65535")
     return _host(bare), int(port)
 
 
 def _listen(value: str) -> str:
+    """There is a word for nowhere, since an empty environment variable counts as not set."""
+    if value in ("", OFF):
+        return OFF
     listening(value)
     return value
 
@@ -247,7 +252,7 @@ class State(Section):
 
 
 class Http(Section):
-    listen: Listen | None = None
+    listen: Listen = PAGE
     token: SecretValue | None = None
     hosts: Hosts = ()
 

@@ -55,17 +55,18 @@ class StateSettings:
 
 @dataclass(frozen=True, slots=True)
 class HttpSettings:
-    """[http]: where the status page and the metrics are, off if nowhere; whom they are for; and by which
-    names they may be asked."""
+    """[http]: where the status page and the metrics are, or "off"; whom they are for; and by which names
+    they may be asked."""
 
-    listen: str | None = None
+    listen: str = "off"
     token: Secret | None = None
     hosts: tuple[str, ...] = ()
 
     @property
-    def address(self) -> tuple[str, int]:
-        host, _, port = (self.listen or "").rpartition(":")
-        return host.strip("[]"), int(port)
+    def address(self) -> tuple[str, int] | None:
+        """None while it is off."""
+        host, _, port = self.listen.rpartition(":")
+        return (host.strip("[]"), int(port)) if host else None
 
 
 @dataclass(frozen=True, slots=True)

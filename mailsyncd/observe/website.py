@@ -1,16 +1,18 @@
-"""Keeps the status page where it is wanted, or nowhere. An address that can't be had is told once, in one
-line, and tried again: no mail waits for it."""
+"""Keeps the status page where it is wanted, or nowhere. Until somebody looks it is a socket that listens; an
+address that can't be had is told once, in one line, and tried again: no mail waits for it."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
 from mailsyncd.account import Secret
+from mailsyncd.observe.listening import Listener, listening
 from mailsyncd.observe.sight import Sight
-from mailsyncd.ports import Clock
 
 TRY_AGAIN = 30.0  # seconds
 
@@ -60,32 +62,48 @@ class Website:
             await self._serve(place)
         except Exception as error:  # noqa: BLE001 - whatever a page meets, mail goes on
             why = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            self._tell(f"{place} can't be listened on: {why}; mail is copied all the same")
-            await _either(self._moved, self._sight.clock)
+            what = '[http] listen says where else, or "off"; mail is copied all the same'
+            self._tell(f"no page at {place}: {why}; {what}")
+            await _either(self._moved.wait(), self._sight.clock.sleep(TRY_AGAIN))
 
     async def _serve(self, place: Place) -> None:
         """Until it is to be moved. Raises OSError if the address can't be had."""
-        # Here, because these take time and memory that whoever has no page has no use for.
+        async with listening(place.host, place.port) as listener:
+            self._told = ""
+            log.info("http.listening", url=f"http://{place}/", token_needed=place.token is not None)
+            await _either(self._moved.wait(), listener.called())
+            if not self._moved.is_set():
+                await self._answer(place, listener)
+
+    async def _answer(self, place: Place, listener: Listener) -> None:
+        """From the first call on, until it is to be moved."""
+        await asyncio.to_thread(_load)
         from mailsyncd.observe.web.guard import Guard
         from mailsyncd.observe.web.server import serving
 
         guard = Guard(place.token, frozenset(name.lower().rstrip(".") for name in place.hosts))
-        async with serving(place.host, place.port, guard, self._sight):
-            self._told = ""
-            log.info("http.listening", url=f"http://{place}/", token_needed=place.token is not None)
+        async with serving(listener.sockets, guard, self._sight):
             await self._moved.wait()
 
     def _tell(self, line: str) -> None:
         if line != self._told:
             self._told = line
-            log.error("http.unavailable", error=line, retry_seconds=TRY_AGAIN)
+            log.warning("http.unavailable", error=line, retry_seconds=TRY_AGAIN)
 
 
-async def _either(moved: asyncio.Event, clock: Clock) -> None:
-    """Until there is a reason to try again."""
-    waits = [asyncio.ensure_future(moved.wait()), asyncio.ensure_future(clock.sleep(TRY_AGAIN))]
+def _load() -> None:
+    """Not before somebody looks, for it takes 15 MiB; and in a thread, for it takes a while, for which no
+    mail is to wait."""
+    import mailsyncd.observe.web.server  # noqa: F401
+
+
+async def _either(*reasons: Coroutine[Any, Any, object]) -> None:
+    """Until there is one of the reasons to go on. Raises what one of them has raised."""
+    waits = [asyncio.ensure_future(one) for one in reasons]
     try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for one in done:
+            one.result()
     finally:
         for one in waits:
             one.cancel()

@@ -40,7 +40,8 @@ def configure(
 ) -> Path:
     """Write config.toml: passwords, as for the peers, and plaintext too, unless there is a `ca_file`.
     `daemon`: more lines of its section."""
-    lines = ["[daemon]", 'log_format = "json"', 'socket = "d.sock"', daemon, "[state]", state]
+    lines = ["[daemon]", 'log_format = "json"', 'socket = "d.sock"', daemon]
+    lines += ["[http]", 'listen = "off"', "[state]", state]
     lines += ["[outlook]", f'email = "{user}@example.com"', *_server(port, user, ca_file)]
     for route in routes:
         lines += ["[[routes]]", f'gmail = "{route.user}@example.com"', f'folder = "{route.folder}"']

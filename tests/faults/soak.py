@@ -106,7 +106,7 @@ class Soak:
     def _configuration(self, name: str) -> str:
         # Longer than a destination is silent and then late, one after the other.
         text = f'[daemon]\nsocket = "{name}.sock"\nlog_format = "json"\nsettle_window = "3m"\n'
-        text += '[state]\npath = "state.db"\n'
+        text += '[http]\nlisten = "off"\n[state]\npath = "state.db"\n'
         for destination, address in ADDRESSES.items():
             text += f'[[destinations]]\nname = "{destination}"\nemail = "{address}"\nper_second = 0\n'
             text += self._server(self.outlook.port, address, "microsoft")

@@ -157,6 +157,8 @@ socket = "d.sock"
 log_format = "json"
 log_level = "debug"
 {more.get("daemon", ground.daemon_keys)}
+[http]
+listen = "off"
 [state]
 {self.line.settings() if self.line else 'path = "state.db"'}
 {more.get("state", ground.state_keys)}

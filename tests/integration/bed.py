@@ -73,7 +73,12 @@ class Bed:
     # --------------------------------------------------------- the configuration
 
     def configure(
-        self, *routes: Route, state: str = 'path = "state.db"', daemon: str = "", **more: str
+        self,
+        *routes: Route,
+        state: str = 'path = "state.db"',
+        daemon: str = "",
+        http: str = 'listen = "off"',
+        **more: str,
     ) -> Path:
         """Write config.toml; `more` are further keys of [outlook]."""
         lines = [
@@ -81,6 +86,8 @@ class Bed:
             'sweep_interval = "5m"',
             'socket = "d.sock"',
             daemon,
+            "[http]",
+            http,
             "[state]",
             state,
             "[outlook]",

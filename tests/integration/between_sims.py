@@ -32,7 +32,7 @@ class Between:
     outlook: OutlookServer
     daemon_keys: Mapping[str, object] = field(default_factory=dict)
     destination_keys: Mapping[str, object] = field(default_factory=dict)
-    http_keys: Mapping[str, object] = field(default_factory=dict)
+    http_keys: Mapping[str, object] = field(default_factory=lambda: {"listen": "off"})
 
     def write_configuration(self) -> Path:
         lines = ["[daemon]", 'socket = "s"', *_keys(self.daemon_keys)]

@@ -37,8 +37,8 @@ def configured(bed: Bed, provider: ServiceProvider, at: int) -> None:
         (bed.directory / name).write_text(text)
         (bed.directory / name).chmod(0o600)
     daemon = 'log_level = "debug"\nlog_format = "json"\n'
-    http = f'[http]\nlisten = "127.0.0.1:{at}"\ntoken = {{ file = "visitor" }}\n'
-    path = bed.configure(Route("src1", "Good"), Route("src2", "Refused"), daemon=daemon + http)
+    http = f'listen = "127.0.0.1:{at}"\ntoken = {{ file = "visitor" }}\n'
+    path = bed.configure(Route("src1", "Good"), Route("src2", "Refused"), daemon=daemon, http=http)
     head, *routes = path.read_text().split("[[routes]]")
     head = head.replace(bed.tokens, f"{provider.url}/microsoft").replace('"tests"', f'"{APPLICATION}"')
     head = head.replace('refresh_token = "r-dst"', 'client_secret = { file = "app" }')

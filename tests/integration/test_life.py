@@ -105,7 +105,8 @@ def counting_listener() -> Iterator[tuple[int, list[object]]]:
 def _configured(directory: Path, port: int, state: str) -> None:
     server = f'host = "127.0.0.1"\nport = {port}\ntls = false\nauth = "password"\npassword = "x"\n'
     (directory / "config.toml").write_text(
-        f'[daemon]\nsocket = "d.sock"\n[state]\n{state}\n[outlook]\nemail = "me@example.com"\n{server}'
+        f'[daemon]\nsocket = "d.sock"\n[http]\nlisten = "off"\n[state]\n{state}\n'
+        f'[outlook]\nemail = "me@example.com"\n{server}'
         f'[[routes]]\ngmail = "ann@example.com"\nfolder = "F"\n{server}'
     )
 

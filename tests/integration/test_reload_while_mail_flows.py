@@ -38,8 +38,14 @@ class Wanted:
 
     def text(self) -> str:
         lines = ["[daemon]", 'socket = "s"', *_keys({"settle_window": "2s", **self.daemon})]
-        lines += ["[state]", 'path = "state.db"', "[[destinations]]", 'name = "outlook"']
-        lines += [f'email = "{OUTLOOK_USER}"', *_server(self.port), f'password = "{PASSWORD}"']
+        lines += ["[http]", 'listen = "off"', "[state]", 'path = "state.db"']
+        lines += [
+            "[[destinations]]",
+            'name = "outlook"',
+            f'email = "{OUTLOOK_USER}"',
+            *_server(self.port),
+            f'password = "{PASSWORD}"',
+        ]
         lines += _keys({"per_second": 0, **self.outlook})
         if self.second:
             lines += ["[[destinations]]", 'name = "second"', f'email = "{SECOND}"', *_server(self.port)]

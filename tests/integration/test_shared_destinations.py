@@ -31,8 +31,14 @@ ELSEWHERE = ["unshare", "--pid", "--fork", "--kill-child"]
 
 def configuration(bed: Bed, url: str) -> str:
     """One route into each destination, all from one inbox."""
-    lines = ['daemon = { socket = "d.sock", settle_window = "1s" }', "[state]", 'backend = "dynamodb"']
-    lines += ['region = "us-west-2"', f'endpoint_url = "{url}"', f'lease = "{LEASE:.0f}s"']
+    lines = ['daemon = { socket = "d.sock", settle_window = "1s" }', 'http = { listen = "off" }']
+    lines += [
+        "[state]",
+        'backend = "dynamodb"',
+        'region = "us-west-2"',
+        f'endpoint_url = "{url}"',
+        f'lease = "{LEASE:.0f}s"',
+    ]
     sign_in = 'host = "localhost"\ntls = false\nauth = "password"\npassword = "pw"'
     for n in range(COUNT):
         lines += ["[[destinations]]", f'name = "d{n}"', f'email = "dst{n}@example.com"', sign_in]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import socket
 import sys
@@ -18,6 +19,7 @@ from between_sims import Between, Child, between
 from chromium import Page, a_page
 from statuses import Shown
 
+from mailsyncd.observe.listening import listening
 from mailsyncd.observe.web.guard import Guard
 from mailsyncd.observe.web.server import MOST_CONNECTIONS, serving
 
@@ -48,6 +50,21 @@ async def watched(directory: Path, **keys: object) -> AsyncIterator[tuple[Betwee
             await child.until(lambda: bool(child.events("http.listening")))
             await child.until(lambda: len(child.events("route.connected")) == len(USERS))
             yield bed, child, f"http://127.0.0.1:{port}"
+
+
+@asynccontextmanager
+async def made_up(port: int) -> AsyncIterator[None]:
+    """A page of a daemon that is not there, in this process."""
+    async with (
+        listening("127.0.0.1", port) as listener,
+        serving(listener.sockets, Guard(None, frozenset()), Shown().sight()),
+    ):
+        yield
+
+
+def mapped(child: Child) -> str:
+    """The libraries that it has loaded, as far as they are not of Python alone."""
+    return Path(f"/proc/{child.process.pid}/maps").read_text()
 
 
 async def get(url: str, method: str = "GET", **headers: str) -> tuple[int, str, Any]:
@@ -135,7 +152,8 @@ async def test_a_port_that_is_taken_is_told_in_a_line_and_holds_up_no_mail(tmp_p
                 deliver(bed, 1)
                 await child.until(lambda: bed.missing == 0)
                 (told,) = child.events("http.unavailable")
-                assert "address already in use" in str(told["error"]).lower()
+                assert told["level"] == "warning"
+                assert "Address already in use; [http] listen says where else" in str(told["error"])
 
 
 async def test_a_reload_moves_the_page_and_takes_up_another_token(tmp_path: Path) -> None:
@@ -151,7 +169,7 @@ async def test_a_reload_moves_the_page_and_takes_up_another_token(tmp_path: Path
         assert 'mailsyncd_reloads_total{outcome="good"} 1.0' in metrics
         with pytest.raises(aiohttp.ClientConnectionError):
             await get(f"{url}/healthz")
-        bed.http_keys = {}
+        bed.http_keys = {"listen": "off"}
         bed.write_configuration()
         child.process.send_signal(signal.SIGHUP)
         await child.until(lambda: len(child.events("config.reloaded")) == 2)
@@ -174,18 +192,32 @@ async def test_a_terminal_is_told_by_the_socket_without_the_page(tmp_path: Path)
         assert SECRET_SUBJECT not in said.decode()
 
 
-async def test_without_listen_nothing_of_it_is_loaded(tmp_path: Path) -> None:
+async def test_nothing_of_it_is_loaded_until_somebody_asks_and_he_is_answered(tmp_path: Path) -> None:
+    async with watched(tmp_path) as (bed, child, url):
+        deliver(bed, 1)
+        await child.until(lambda: len(child.events("message.copied")) == 1)
+        assert "sqlite" in mapped(child), "this is where its libraries show"
+        assert "aiohttp" not in mapped(child)
+        assert (await get(f"{url}/healthz"))[:2] == (200, "healthy\n")
+        assert "aiohttp" in mapped(child)
+        deliver(bed, 2)
+        await child.until(lambda: len(child.events("message.copied")) == 2)
+
+
+async def test_turned_off_it_listens_nowhere(tmp_path: Path) -> None:
     async with between(tmp_path, USERS) as bed, bed.daemon() as child:
         await child.until(lambda: len(child.events("route.connected")) == len(USERS))
-        mapped = Path(f"/proc/{child.process.pid}/maps").read_text()
-        assert "sqlite" in mapped, "this is where its libraries show"
-        assert "aiohttp" not in mapped
+        held = {os.readlink(one) for one in Path(f"/proc/{child.process.pid}/fd").iterdir()}
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        listening = {f"socket:[{row[9]}]" for row in rows if row[3] == "0A"}
+        assert listening, "the simulators' are among them"
+        assert not held & listening
         assert child.events("http.listening") == []
 
 
 async def test_who_holds_connections_and_says_nothing_keeps_nobody_out(tmp_path: Path) -> None:
     port = a_port()
-    async with serving("127.0.0.1", port, Guard(None, frozenset()), Shown().sight()):
+    async with made_up(port):
         held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(MOST_CONNECTIONS + 10)]
         try:
             assert (await get(f"http://127.0.0.1:{port}/healthz"))[0] == 200
@@ -244,7 +276,7 @@ async def test_the_page_says_when_the_daemon_is_gone(tmp_path: Path) -> None:
 async def test_the_page_fits_every_window_by_day_and_by_night(tmp_path: Path, width: int, dark: bool) -> None:
     port = a_port()
     async with (
-        serving("127.0.0.1", port, Guard(None, frozenset()), Shown().sight()),
+        made_up(port),
         a_page(tmp_path / "profile") as page,
     ):
         await page.look(width=width, height=800, dark=dark, mobile=width < 500)

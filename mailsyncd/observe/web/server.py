@@ -1,16 +1,17 @@
-"""Listens, and answers with what guard.py lets through. The one place that touches aiohttp's server."""
+"""Answers what guard.py lets through, on sockets that listen. The one place that touches aiohttp's server."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 
 import structlog
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
+from mailsyncd.observe.listening import BACKLOG
 from mailsyncd.observe.sight import Sight
 from mailsyncd.observe.web.answers import TEXT, Answer, Answers
 from mailsyncd.observe.web.guard import HEADERS, Guard
@@ -18,23 +19,29 @@ from mailsyncd.observe.web.guard import HEADERS, Guard
 MOST_CONNECTIONS = 64  # one more costs the oldest its own, so that nobody can hold them all for ever
 KEPT_OPEN = 75.0  # seconds
 FAREWELL = 0.2  # seconds for answers under way when it ends, and for what a caller still has to send
-BACKLOG = 64
 
 log = structlog.get_logger()
 
 
 @asynccontextmanager
-async def serving(host: str, port: int, guard: Guard, sight: Sight) -> AsyncIterator[None]:
-    """Answer while the context lasts. Raises OSError if the address can't be had."""
+async def serving(sockets: Iterable[socket.socket], guard: Guard, sight: Sight) -> AsyncIterator[None]:
+    """Answer while the context lasts, first whoever waits already; the sockets are closed with it."""
     site = _Site(guard, Answers(sight))
     server = web.Server(site.answer, access_log=None, keepalive_timeout=KEPT_OPEN, lingering_time=FAREWELL)
-    listening = await asyncio.get_running_loop().create_server(
-        lambda: _connection(server), host, port, backlog=BACKLOG, family=socket.AF_UNSPEC
-    )
+    loop = asyncio.get_running_loop()
+    opened: list[asyncio.Server] = []
     try:
+        for one in sockets:
+            # Not at once: it would be a moment at which a cancellation leaves a server that nobody closes.
+            made = await loop.create_server(
+                lambda: _connection(server), sock=one, backlog=BACKLOG, start_serving=False
+            )
+            opened.append(made)
+            await made.start_serving()
         yield
     finally:
-        listening.close()
+        for made in opened:
+            made.close()
         await server.shutdown(FAREWELL)
 
 

@@ -1,4 +1,4 @@
-"""[http]: off, on loopback, or beyond it with a token."""
+"""[http]: on loopback, off, or beyond loopback with a token."""
 
 from __future__ import annotations
 
@@ -34,14 +34,27 @@ def wrong(load_text: Load, text: str, **environ: str) -> list[str]:
     return [f"{one.where}: {one.what}" for one in caught.value.problems]
 
 
-def test_it_is_off_by_itself(load_text: Load) -> None:
-    assert load_text(REST, {}).configuration.http.listen is None
+def test_it_is_on_loopback_by_itself(load_text: Load) -> None:
+    found = load_text(REST, {}).configuration.http
+    assert found.address == ("127.0.0.1", 8143)
+    assert found.token is None
+
+
+@pytest.mark.parametrize("off", ["off", ""])
+def test_one_setting_turns_it_off(load_text: Load, off: str) -> None:
+    found = load_text(f'[http]\nlisten = "{off}"{REST}', {}).configuration.http
+    assert (found.listen, found.address) == ("off", None)
+
+
+def test_the_environment_turns_it_off_where_nothing_there_counts_as_not_set(load_text: Load) -> None:
+    assert load_text(REST, {"MAILSYNCD_HTTP__LISTEN": "off"}).configuration.http.address is None
+    assert load_text(REST, {"MAILSYNCD_HTTP__LISTEN": ""}).configuration.http.address is not None
 
 
 @pytest.mark.parametrize(
     ("listen", "address"),
     [
-        ("127.0.0.1:8025", ("127.0.0.1", 8025)),
+        ("127.0.0.1:8143", ("127.0.0.1", 8143)),
         ("[::1]:1", ("::1", 1)),
         ("localhost:65535", ("localhost", 65535)),
     ],
@@ -50,7 +63,7 @@ def test_a_loopback_address_needs_no_token(load_text: Load, listen: str, address
     assert load_text(f'[http]\nlisten = "{listen}"{REST}', {}).configuration.http.address == address
 
 
-@pytest.mark.parametrize("listen", ["0.0.0.0:8025", "[::]:8025", "10.0.0.1:80", "mail.example.org:80"])
+@pytest.mark.parametrize("listen", ["0.0.0.0:8143", "[::]:8143", "10.0.0.1:80", "mail.example.org:80"])
 def test_beyond_loopback_it_does(load_text: Load, listen: str) -> None:
     (problem,) = wrong(load_text, f'listen = "{listen}"')
     assert problem.startswith("http.token: is missing")
@@ -59,8 +72,8 @@ def test_beyond_loopback_it_does(load_text: Load, listen: str) -> None:
 
 NO_PLACES = (
     *(
-        "8025",
-        ":8025",
+        "8143",
+        ":8143",
         "127.0.0.1",
         "127.0.0.1:",
         "127.0.0.1:0",
@@ -69,7 +82,7 @@ NO_PLACES = (
         "[::1]",
         "[x]:1",
     ),
-    *("http://127.0.0.1:80", "127.0.0.1:8025/", "127.0.0.1:80a", "[127.0.0.1", "a b:80"),
+    *("http://127.0.0.1:80", "127.0.0.1:8143/", "127.0.0.1:80a", "[127.0.0.1", "a b:80"),
 )
 
 
@@ -81,7 +94,7 @@ def test_what_is_no_address_and_port_is_told(load_text: Load, listen: str) -> No
 
 @pytest.mark.parametrize("token", ["short", "has a space in it ok", "ünïcödé-ünïcödé-ü", "x" * 2000])
 def test_a_token_that_is_weak_or_can_not_be_sent_is_told_and_not_shown(load_text: Load, token: str) -> None:
-    (problem,) = wrong(load_text, f'listen = "127.0.0.1:8025"\ntoken = "{token}"')
+    (problem,) = wrong(load_text, f'listen = "127.0.0.1:8143"\ntoken = "{token}"')
     assert problem.startswith("http.token: must have 16 characters")
     assert token not in problem
 

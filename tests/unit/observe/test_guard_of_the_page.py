@@ -12,7 +12,7 @@ from mailsyncd.observe.web.guard import HEADERS, Guard
 TOKEN = "correct-horse-battery"
 OPEN = Guard(None, frozenset({"mail.example.org"}))
 CLOSED = Guard(Secret(TOKEN), frozenset())
-HERE = {"Host": "127.0.0.1:8025"}
+HERE = {"Host": "127.0.0.1:8143"}
 
 
 def basic(text: str) -> str:
@@ -24,9 +24,9 @@ def basic(text: str) -> str:
     [
         "127.0.0.1",
         "127.0.0.1:9000",
-        "localhost:8025",
+        "localhost:8143",
         "LOCALHOST",
-        "[::1]:8025",
+        "[::1]:8143",
         "[::1]",
         "10.1.2.3:80",
         "mail.example.org",
@@ -42,7 +42,7 @@ def test_who_asks_by_an_address_or_a_name_of_ours_gets_an_answer(host: str) -> N
     [
         "",
         "evil.example",
-        "evil.example:8025",
+        "evil.example:8143",
         "127.0.0.1.evil.example",
         "localhost.evil.example",
         "[evil]:80",
