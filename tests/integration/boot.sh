@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The unit under a real systemd, booted in a container: start, credentials, reload, watchdog, crash,
+# The unit under a real systemd, booted in a container: start, credentials, page, reload, watchdog, crash,
 # stop, and a configuration that is wrong. Needs root, systemd-container and mmdebstrap; where a
 # container can't be booted it is skipped.
 set -euo pipefail
@@ -71,7 +71,8 @@ CONF
 }
 
 boot() {
-    systemd-nspawn -q -D "$root" --register=no --keep-unit --console=pipe -b >"$scratch/boot.log" 2>&1 </dev/null &
+    # A loopback of its own: nobody else has the port of the status page there.
+    systemd-nspawn -q -D "$root" --private-network --register=no --keep-unit --console=pipe -b >"$scratch/boot.log" 2>&1 </dev/null &
     machine=$!
     local init
     for _ in $(seq 50); do
@@ -109,6 +110,8 @@ inside systemctl start mailsyncd || give_up "did not start, though it has its cr
 until_it_is StatusText "1 routes"
 answer=$(inside /opt/mailsyncd/bin/mailsyncd check --socket /run/mailsyncd/mailsyncd.sock) || true
 grep -q "Gmail/ann" <<<"$answer" || give_up "does not answer: $answer"
+inside "/usr/local/bin/$(cd "$root/usr/local/bin" && ls -d python3.*)" -c "from urllib.request import urlopen
+assert b'<title>mailsyncd' in urlopen('http://127.0.0.1:8143/', timeout=20).read()" || give_up "shows no page"
 inside systemctl reload mailsyncd || give_up "did not take the reload"
 inside sh -c 'echo "nonsense = 1" >>/etc/mailsyncd/config.toml'
 ! inside systemctl reload mailsyncd 2>/dev/null || give_up "reloaded a broken configuration without a word"
@@ -134,4 +137,4 @@ inside sh -c 'echo "nonsense = 1" >>/etc/mailsyncd/config.toml'
 ! inside systemctl start mailsyncd 2>/dev/null || give_up "started with a broken configuration"
 sleep 3
 [ "$(property ExecMainStatus)/$(property ActiveState)" = 78/failed ] || give_up "was started again though its configuration is wrong"
-echo "unit: started, reloaded, outlived the watchdog and a crash, stopped with 0, refused a broken configuration for good"
+echo "unit: started, showed its page, reloaded, outlived the watchdog and a crash, stopped with 0, refused a broken configuration for good"
