@@ -26,6 +26,7 @@ from mailsyncd.config.values import (
 from mailsyncd.flow import destination as flow_destination
 from mailsyncd.flow import watch as flow_watch
 from mailsyncd.flow.allowance import Allowance
+from mailsyncd.flow.digest import Digest, Plan
 from mailsyncd.flow.gate import Gate
 from mailsyncd.flow.lease import Identity, Tenancy
 from mailsyncd.flow.preflight import Preflight
@@ -183,6 +184,8 @@ class Assembly:
         routes.reconcile(self.plans(configuration, settings.name))
         sink, tenancy = self.sink(settings), self.tenancy(configuration.state, settings)
         self.share.join(tenancy)
+        plan = digest_plan(configuration)
+        routes.digest = Digest(settings.email, tenancy, routes.watches, self.clock, plan)
         return flow_destination.Destination(
             settings.name, sink, belt, routes, tenancy, times(configuration, settings)
         )
@@ -197,6 +200,8 @@ class Assembly:
         """Have a running destination go by its new settings, over another connection if it takes that."""
         sink = None if _sink_identity(old) == _sink_identity(new) else self.sink(new)
         running.refit(times(configuration, new), memory(configuration), sink)
+        if running.routes.digest is not None:
+            running.routes.digest.plan = digest_plan(configuration)
 
     def prepare(self, configuration: Configuration) -> None:
         """Before anything is touched. Raises ConfigError for what only the making would tell."""
@@ -325,6 +330,11 @@ def times(configuration: Configuration, settings: DestinationSettings) -> Times:
     """What a destination goes by."""
     daemon, ttl = configuration.daemon, configuration.state.record_ttl
     return Times(settle_window(daemon, settings), ttl, daemon.drain_timeout)
+
+
+def digest_plan(configuration: Configuration) -> Plan | None:
+    notify = configuration.notify
+    return Plan(notify.digest_folder, notify.digest_hour) if notify.digest_folder else None
 
 
 def max_size(daemon: DaemonSettings, target: DestinationSettings) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 
-from mailsyncd.config import schema
+from mailsyncd.config import grammar, schema
 from mailsyncd.config.locate import KeyPath
 from mailsyncd.config.mistakes import Mistakes
 
@@ -52,6 +52,16 @@ def check(settings: schema.Settings, today: date, mistakes: Mistakes) -> None:
         _server(route, ("routes", number), mistakes)
         _route(route, ("routes", number), destinations, today, mistakes)
     _distinct_routes(settings.routes, destinations, mistakes)
+    _digest(settings, mistakes)
+
+
+def _digest(settings: schema.Settings, mistakes: Mistakes) -> None:
+    """What is in a route's folder is compared with what was copied: nothing else is to come into it."""
+    folder = settings.notify.digest_folder
+    taken = {"inbox", *(route.folder.casefold() for route in settings.routes)}
+    if folder is not None and folder.casefold() in taken:
+        what = f"{grammar.shown(folder)} is where mail goes; name another folder"
+        mistakes.add(("notify", "digest_folder"), what)
 
 
 def _state(state: schema.State, mistakes: Mistakes) -> None:

@@ -277,6 +277,8 @@ class Notify(Section):
     objective: Annotated[float, seconds(10, 7 * DAY)] = 600.0
     repeat: Annotated[float, seconds(60, 7 * DAY)] = 3600.0
     timeout: Annotated[float, seconds(1, 300)] = 10.0
+    digest_folder: Folder | None = None
+    digest_hour: Annotated[int, whole(0, 23)] = 6
 
 
 class Server(Section):

@@ -79,6 +79,8 @@ class NotifySettings:
     objective: float = 600.0
     repeat: float = 3600.0
     timeout: float = 10.0
+    digest_folder: str | None = None
+    digest_hour: int = 6
 
 
 @dataclass(frozen=True, slots=True)

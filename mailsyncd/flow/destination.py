@@ -126,8 +126,7 @@ class Destination:
         self._look_again.set()
 
     def refit(self, settings: DestinationSettings, memory: int, sink: Sink | None) -> None:
-        """Go by these from now on; with a sink, over a new connection, once what is in flight has
-        ended. The routes' connections are left alone."""
+        """Go by these from now on; with a sink, over a new connection once what is in flight has ended."""
         self._settings = settings
         self._belt.ready.resize(memory)
         self._recovery.settle_window = settings.settle_window
@@ -268,6 +267,8 @@ class Destination:
                     await self._inspect(session, window, self._writer.judge)
                 elif self._writer.duplicates.due():
                     await self._inspect(session, window, self._writer.duplicates.look)
+                elif (digest := self.routes.digest) is not None and digest.due():
+                    await self._inspect(session, window, digest.write)
                 elif len(self._belt.ready):
                     await self._begin(Wire(session, window), tasks)
                 else:
@@ -281,8 +282,7 @@ class Destination:
             raise Transient("the connection was lost")
 
     async def _begin(self, wire: Wire, tasks: set[asyncio.Task[None]]) -> None:
-        """The next item goes into flight. Here alone, so that nobody holds on to it afterwards: it
-        may be large, and it may be hours to the next."""
+        """The next item goes into flight. Here alone, so that nobody holds on to it for hours afterwards."""
         if not wire.admits(self._belt.ready):
             await first_of(wire.room(self._belt.ready), until(self._over))
             return

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import structlog
 
 from mailsyncd.flow.allowance import Allowance
+from mailsyncd.flow.digest import Digest
 from mailsyncd.flow.tasks import all_of
 from mailsyncd.flow.watch import Belt, RouteSettings, Watch
 from mailsyncd.model import Route
@@ -47,6 +48,7 @@ class Routes:
 
     def __init__(self, belt: Belt) -> None:
         self.watches: dict[str, Watch] = {}
+        self.digest: Digest | None = None
         self._belt = belt
         self._plans: dict[str, RoutePlan] = {}
         self._running: dict[str, tuple[Watch, asyncio.Task[None]]] = {}
