@@ -91,6 +91,7 @@ else
 fi
 
 cat >"$scratch/config.toml" <<CONF
+http = { listen = "off" } # it is in the host's network
 [outlook]
 email = "me@outlook.example"
 host = "127.0.0.1"

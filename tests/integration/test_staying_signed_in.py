@@ -50,7 +50,8 @@ class Bed:
         path.write_text(token or self.tokens.grant(user, "microsoft" if user == ME else "google"))
 
     def configure(self, *, in_environment: bool = False) -> None:
-        lines = ["[daemon]", 'socket = "s"', "[state]", 'path = "state.db"', "[outlook]", f'email = "{ME}"']
+        lines = ["[daemon]", 'socket = "s"', "[http]", 'listen = "off"']
+        lines += ["[state]", 'path = "state.db"', "[outlook]", f'email = "{ME}"']
         lines += self._server(self.outlook.port, self.tokens.microsoft_url)
         if in_environment:
             self.environ["MS_REFRESH_TOKEN"] = self.tokens.grant(ME, "microsoft")
