@@ -307,7 +307,7 @@ class Destination:
         """Wait for its turn; False, and back to its place, if writing is over meanwhile."""
         if wire.session.limits.per_second:
             await first_of(wire.window.turn(), until(self._over))
-        if not self._may_write(wire.session) or self._standstill.left([ready]):
+        if not self._may_write(wire.session) or self._standstill.keeps(ready):
             self._belt.ready.put(ready)
             return False
         wire.window.take()

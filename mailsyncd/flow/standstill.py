@@ -156,6 +156,11 @@ class Standstill:
         soon = suspicion.active and any(suspicion.may_probe_soon(one.ref.key) for one in waiting)
         return self._left(max(self._soon if soon else self._until, self._silent_until))
 
+    def keeps(self, ready: Ready) -> bool:
+        """Whether it has to wait: not if there is nothing to send of it. What next() gives is not kept
+        while left() of all that waits is nothing, or the writer would go round and round."""
+        return isinstance(ready.item, Message) and self.left([ready]) > 0
+
     def silence(self) -> float:
         """Seconds for which the server wants to hear nothing, not even a login."""
         return self._left(self._silent_until)
@@ -179,7 +184,7 @@ class Standstill:
     def next(self, ready: ReadyQueue, *, live_only: bool) -> Ready:
         """What is to be sent next. What was refused goes last: some servers hang up after a few
         refusals (B38), and then it would be what comes behind them that is never taken."""
-        if self.probing:
+        if self.probing or self._suspicion.active:
             return ready.get_best(self.rank)
         in_turn = ready.get(live_only=live_only)
         if live_only or not len(ready) or not self._suspicion.was_refused(in_turn.ref.key):

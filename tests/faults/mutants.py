@@ -150,6 +150,13 @@ MUTANTS = (
         ("tests/contract/state/test_format_1.py",),
     ),
     Mutant(
+        "what needs no sending is not kept by a pause",
+        "mailsyncd/flow/standstill.py",
+        "return isinstance(ready.item, Message) and self.left([ready]) > 0",
+        "return self.left([ready]) > 0",
+        (FLOW + "test_renumbered.py", "-k", "suspicion"),
+    ),
+    Mutant(
         "no queueing twice",
         "mailsyncd/flow/queue.py",
         "if self._closed or ref.key in self._keys:",

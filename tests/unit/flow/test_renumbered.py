@@ -6,13 +6,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+import pytest
 from fakes import FakeMailbox, mail
 from harness import Bench, a_route, bench_of
 from turmoil.world import ANN, BEA, World
 
 from mailsyncd.errors import ConnectionLost, DestinationFull, FailureKind, MessageRejected, Sent
-from mailsyncd.model import Event, Record, Status
+from mailsyncd.model import Event, Record, Route, Status
 from mailsyncd.ports import Refused
+from mailsyncd.status import WriterState
 
 ROUTE, FOLDER = a_route(), "Gmail/ann"
 
@@ -355,6 +357,28 @@ def test_copies_into_a_folder_that_was_renumbered_unseen_are_not_taken_for_a_str
         world.run(asyncio.sleep(65))
         world.boxes[ANN].renumber()
         world.run(world.stop(second))
+        world.settle()
+    finally:
+        world.close()
+
+
+@pytest.mark.timeout(60)  # the loop itself would stand still, and its time with it
+@pytest.mark.parametrize("route", [ANN, BEA])
+def test_what_is_renumbered_under_suspicion_is_given_up_while_a_pause_lasts(route: Route) -> None:
+    """What was refused has no number any more, what is new may be tried within the pause."""
+    world = World(route)
+    try:
+        daemon = world.start()
+        world.destination.poison |= {mail(n): MessageRejected("no", vague=True) for n in range(4)}
+        for n in range(4):
+            world.deliver(route, mail(n))
+        world.run(asyncio.sleep(100))
+        assert daemon.bench.destination.status().state is WriterState.FULL
+        for _ in range(3):
+            world.boxes[route].renumber()
+            world.deliver(route, mail(10))
+            world.run(asyncio.sleep(50))
+        world.destination.poison.clear()
         world.settle()
     finally:
         world.close()
