@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bench.engine import CREDENTIALS
 
+NEWER = ["[http]", 'listen = "off"']  # what checkouts of before it came do not know
 SQLITE = 'path = "state.db"'
 
 
@@ -41,7 +42,7 @@ def configure(
     """Write config.toml: passwords, as for the peers, and plaintext too, unless there is a `ca_file`.
     `daemon`: more lines of its section."""
     lines = ["[daemon]", 'log_format = "json"', 'socket = "d.sock"', daemon]
-    lines += ["[http]", 'listen = "off"', "[state]", state]
+    lines += [*NEWER, "[state]", state]
     lines += ["[outlook]", f'email = "{user}@example.com"', *_server(port, user, ca_file)]
     for route in routes:
         lines += ["[[routes]]", f'gmail = "{route.user}@example.com"', f'folder = "{route.folder}"']

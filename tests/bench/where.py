@@ -125,7 +125,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--tree", default=HERE, help="another checkout, of which the package is taken")
     parser.add_argument("--label", default="now", help="what to call it (%(default)s)")
     parser.add_argument("--save", action="store_true", help="for docs/benchmarks.md")
+    parser.add_argument("--old", action="store_true", help="it has no [http]")
     given = parser.parse_args(arguments)
+    if given.old:
+        daemon.NEWER.clear()
     with TemporaryDirectory(prefix="mb-") as one, TemporaryDirectory(prefix="mb-") as other:
         rows = backlogs(given.label, given.tree, Path(one))
         rows.append(asyncio.run(new_mail(given.label, given.tree, Path(other))))
