@@ -57,7 +57,7 @@ faults: venv  ## every fault against the real daemon, a table at the end; CASE=i
 	cd tests && ../$(RUN) -m faults.campaign $(if $(CASE),--case '$(CASE)') --seed $(or $(SEED),1)
 
 faults-sample: venv  ## some of every fault, for a minute or two
-	cd tests && ../$(RUN) -m faults.campaign --sample 45 --seed $(or $(SEED),1)
+	cd tests && ../$(RUN) -m faults.campaign --sample 120 --seed $(or $(SEED),1)
 
 soak: venv  ## a day of the daemon's life in 15 minutes, with every fault, a table by hours; HOURS=n SEED=n
 	cd tests && ../$(RUN) -m faults.soak --hours $(or $(HOURS),24) --seed $(or $(SEED),1)

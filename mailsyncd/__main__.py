@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import sys
-from typing import cast
 
 OBJECTS = 20_000  # new ones between looks for garbage: what is loaded at the start would be seen 100 times
 
@@ -14,7 +13,6 @@ def program() -> int:
     if "--fast" in sys.argv and (code := _fast()) is not None:
         return code
     gc.set_threshold(OBJECTS, 20, 20)
-    _load_structlog_alone()
     from mailsyncd.cli import main
 
     try:
@@ -30,16 +28,6 @@ def _fast() -> int | None:
     from mailsyncd.commands.fast import fast_check
 
     return fast_check(sys.argv[1:], os.environ)
-
-
-def _load_structlog_alone() -> None:
-    """Without rich, which it loads where it can, for tracebacks in colour: a sixth of the whole start."""
-    modules = cast("dict[str, object]", sys.modules)
-    modules["rich"] = None
-    try:
-        import structlog  # noqa: F401
-    finally:
-        del modules["rich"]
 
 
 if __name__ == "__main__":

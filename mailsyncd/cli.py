@@ -13,11 +13,11 @@ import resource
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 
 from mailsyncd import __version__
+from mailsyncd.commands.arguments import socket_of, takes_config, takes_socket
 from mailsyncd.commands.auth_options import add_auth
-from mailsyncd.commands.config_options import add_config, add_reload, socket_of
+from mailsyncd.commands.config_options import add_config, add_reload
 from mailsyncd.commands.lambda_options import add_lambda
 from mailsyncd.commands.status_options import add_status
 from mailsyncd.errors import ConfigError, LeaseLost, MailsyncError, SecretsUnavailable, StateUnavailable
@@ -96,13 +96,13 @@ Commands = argparse._SubParsersAction  # argparse has no public name for it
 
 def _add_run(commands: Commands[argparse.ArgumentParser]) -> None:
     run = commands.add_parser("run", help="the daemon: watch every route and copy what arrives")
-    _takes_config(run)
+    takes_config(run)
     run.set_defaults(command=_run)
 
 
 def _add_run_once(commands: Commands[argparse.ArgumentParser]) -> None:
     once = commands.add_parser("run-once", help="bring every route up to date once, then stop")
-    _takes_config(once)
+    takes_config(once)
     once.add_argument("--dry-run", action="store_true", help="list what would be copied; write nothing")
     once.add_argument("--route", metavar="R", help="only this route: its Gmail address, folder or name")
     once.add_argument("--json", action="store_true", help="the summary as one JSON object")
@@ -111,8 +111,8 @@ def _add_run_once(commands: Commands[argparse.ArgumentParser]) -> None:
 
 def _add_check(commands: Commands[argparse.ArgumentParser]) -> None:
     check = commands.add_parser("check", help="ask the running daemon how it is")
-    _takes_config(check)
-    check.add_argument("--socket", type=Path, help="the daemon's socket (default: as configured)")
+    takes_config(check)
+    takes_socket(check)
     check.add_argument("--json", action="store_true", help="everything the daemon says, as JSON")
     how = check.add_mutually_exclusive_group()
     how.add_argument("--fast", action="store_true", help="one word, and next to nothing loaded for it")
@@ -134,12 +134,12 @@ def _add_state(commands: Commands[argparse.ArgumentParser]) -> None:
     state = commands.add_parser("state", help="create, show or rebuild the state store")
     what = state.add_subparsers(metavar="init|show|rebuild", required=True)
     init = what.add_parser("init", help="create the table or file; safe to repeat")
-    _takes_config(init)
+    takes_config(init)
     init.add_argument("--point-in-time-recovery", action="store_true", help="DynamoDB: continuous backups")
     init.add_argument("--deletion-protection", action="store_true", help="DynamoDB: no accidental deletion")
     init.set_defaults(command=_state_init)
     show = what.add_parser("show", help="watermarks and counts of every route")
-    _takes_config(show)
+    takes_config(show)
     show.add_argument("--route", metavar="R", help="only this route")
     show.add_argument("--json", action="store_true", help="as JSON")
     show.set_defaults(command=_state_show)
@@ -149,7 +149,7 @@ def _add_state(commands: Commands[argparse.ArgumentParser]) -> None:
         description="Compares source and destination and writes what the state store forgot. It copies "
         "nothing: what is found to be missing is copied by the next run.",
     )
-    _takes_config(rebuild)
+    takes_config(rebuild)
     rebuild.add_argument("--route", metavar="R", help="only this route")
     rebuild.add_argument("--dry-run", action="store_true", help="compare only; write nothing")
     rebuild.add_argument(
@@ -185,7 +185,7 @@ def _add_failures(commands: Commands[argparse.ArgumentParser]) -> None:
         (discard, _failures_discard),
         (export, _failures_export),
     ):
-        _takes_config(one)
+        takes_config(one)
         one.add_argument("--route", metavar="R", help="only this route: its Gmail address, folder or name")
         one.set_defaults(command=command)
 
@@ -218,15 +218,6 @@ def _add_demo(commands: Commands[argparse.ArgumentParser]) -> None:
     demo.add_argument("--seed", type=int, default=1, metavar="S", help="of the mail and its timing")
     demo.add_argument("--json", action="store_true", help="only the result, as one JSON object")
     demo.set_defaults(command=_demo)
-
-
-def _takes_config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--config",
-        type=Path,
-        metavar="F",
-        help="the TOML file; without it, the environment alone must suffice",
-    )
 
 
 def _failure_id(text: str) -> str:

@@ -17,16 +17,16 @@ from pathlib import Path
 from urllib.parse import urljoin
 
 import httpx
+from needs import browser
 
 ENGINES = Path(__file__).parent / "engines"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 GOOGLE_CLIENT, GOOGLE_SECRET = "google-like", "google-like-secret-canary"
 MICROSOFT_CLIENT = "microsoft-like"
 OLDEST_NODE = 20
 START_SECONDS = 20.0
 
 
-def lacking(*, browser: bool = False) -> str | None:
+def lacking(*, a_browser: bool = False) -> str | None:
     """What this machine lacks, if anything."""
     node = shutil.which("node")
     version = (
@@ -37,7 +37,7 @@ def lacking(*, browser: bool = False) -> str | None:
         return f"needs node {OLDEST_NODE} or newer"
     if not (ENGINES / "node_modules" / "oidc-provider").exists():
         return "needs oidc-provider: npm ci --ignore-scripts --prefix tests/engines"
-    if browser and CHROMIUM is None:
+    if a_browser and browser() is None:
         return "needs Chromium (Debian: apt install chromium)"
     return None
 

@@ -25,20 +25,14 @@ def _refuse_if_open(path: Path, found: os.stat_result, mode: str) -> None:
 def read_private(path: Path) -> bytes:
     """The content of a file that only its owner can read. Raises RouteBlocked, OSError."""
     _refuse_if_open(path.parent, path.parent.stat(), "700")
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(handle, "rb") as file:
-        found = os.fstat(handle)
-        _refuse_if_open(path, found, "600")
-        if not stat.S_ISREG(found.st_mode):
-            raise RouteBlocked(f"{path} is not a regular file: remove it")
-        return file.read(LONGEST_FILE)
+    return read_guarded(path, os.O_NOFOLLOW)
 
 
-def read_guarded(path: Path) -> bytes:
+def read_guarded(path: Path, flags: int = 0) -> bytes:
     """The content of a file that only its owner can read, in whatever directory it is. Raises
     RouteBlocked, OSError."""
     # At once: a named pipe would hold up the caller for ever.
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | flags)
     with open(handle, "rb") as file:
         found = os.fstat(handle)
         _refuse_if_open(path, found, "600")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from pathlib import Path
+
+from mailsyncd.commands.arguments import socket_of, takes_config, takes_socket
 
 
 def add_reload(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -15,8 +16,8 @@ def add_reload(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         description="As SIGHUP, but waits for the outcome. Statuses: 0 in force, 78 refused (the old one "
         "stays in force), 75 a secret could not be had for now, 3 no daemon is running.",
     )
-    _takes_config(reload)
-    reload.add_argument("--socket", type=Path, help="the daemon's socket (default: as configured)")
+    takes_config(reload)
+    takes_socket(reload)
     reload.add_argument("--json", action="store_true", help="the outcome as one JSON object")
     reload.set_defaults(command=_reload)
 
@@ -25,10 +26,10 @@ def add_config(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     config = commands.add_parser("config", help="check, show or compare the configuration")
     what = config.add_subparsers(metavar="check|show|diff", required=True)
     check = what.add_parser("check", help="say whether it is good, or list every mistake")
-    _takes_config(check)
+    takes_config(check)
     check.set_defaults(command=_config_check)
     show = what.add_parser("show", help="every setting and where it came from, secrets masked")
-    _takes_config(show)
+    takes_config(show)
     show.add_argument("--json", action="store_true", help="as JSON")
     show.set_defaults(command=_config_show)
     diff = what.add_parser(
@@ -37,28 +38,10 @@ def add_config(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         description="Compares with what the running daemon goes by. Statuses: 0 a reload would take it, "
         "1 it needs a restart, 3 no daemon is running, 78 the configuration is wrong.",
     )
-    _takes_config(diff)
-    diff.add_argument("--socket", type=Path, help="the daemon's socket (default: as configured)")
+    takes_config(diff)
+    takes_socket(diff)
     diff.add_argument("--json", action="store_true", help="as one JSON object")
     diff.set_defaults(command=_config_diff)
-
-
-def _takes_config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--config",
-        type=Path,
-        metavar="F",
-        help="the TOML file; without it, the environment alone must suffice",
-    )
-
-
-def socket_of(arguments: argparse.Namespace) -> Path:
-    """The daemon's, as told or as configured."""
-    if arguments.socket is not None:
-        return Path(arguments.socket)
-    from mailsyncd.config import load
-
-    return load.socket(arguments.config, os.environ)
 
 
 def _reload(arguments: argparse.Namespace) -> int:

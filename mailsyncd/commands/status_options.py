@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-from pathlib import Path
+
+from mailsyncd.commands.arguments import socket_of, takes_config, takes_socket
 
 
 def add_status(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -15,8 +15,8 @@ def add_status(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         description="Routes with their backlogs, destinations, sign-ins, and what was set aside and why. "
         "The exit status is that of `check`.",
     )
-    status.add_argument("--config", type=Path, metavar="F", help="the TOML file, for where the socket is")
-    status.add_argument("--socket", type=Path, help="the daemon's socket (default: as configured)")
+    takes_config(status)
+    takes_socket(status)
     status.add_argument("--watch", action="store_true", help="live, until Ctrl-C; with --json a line a look")
     status.add_argument("--json", action="store_true", help="everything the daemon says, as JSON")
     status.add_argument(
@@ -38,10 +38,5 @@ def _interval(text: str) -> float:
 def _status(arguments: argparse.Namespace) -> int:
     from mailsyncd.commands.status import Look, once, watch
 
-    socket = arguments.socket
-    if socket is None:
-        from mailsyncd.config import load
-
-        socket = load.socket(arguments.config, os.environ)
-    look = Look(socket, arguments.json, sys.stdout, sys.stderr)
+    look = Look(socket_of(arguments), arguments.json, sys.stdout, sys.stderr)
     return watch(look, arguments.interval) if arguments.watch else once(look)

@@ -6,7 +6,6 @@ import asyncio
 import base64
 import json
 import os
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -15,22 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import pytest
+from needs import browser, lack
 
 DEADLINE = 30.0
-NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 FLAGS = ("--headless=new", "--no-first-run", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars")
 
 
 def found() -> str:
     """The browser's path; skips, or fails in CI, where there is none."""
-    given = os.environ.get("CHROMIUM")
-    path = given or next((where for name in NAMES if (where := shutil.which(name))), None)
+    path = browser()
     if path is None:
-        message = "no Chromium: install it (Debian: apt install chromium), or set CHROMIUM to its path"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
+        lack("no Chromium: install it (Debian: apt install chromium), or set CHROMIUM to its path")
     return path
 
 

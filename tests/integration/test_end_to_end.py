@@ -5,20 +5,16 @@ from __future__ import annotations
 import json
 import re
 import secrets
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from pathlib import Path
 
 import pytest
 from bed import Bed, Route, until
+from engines import moto
 from mailboxes import SAME, Comparison, Plain
 
 from mailsyncd.sim.corpus import Mail, corpus
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "contract" / "state"))
-from engines import moto
 
 pytestmark = pytest.mark.real
 ANN = Route("src1", "Gmail/src1")

@@ -10,15 +10,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from bed import Bed, Route, until
 from corpus import varied
-from mailboxes import SAME, Comparison
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "contract" / "state"))
 from engines import moto
+from mailboxes import SAME, Comparison
 
 pytestmark = pytest.mark.real
 ANN, BOB = Route("src1", "Gmail/src1"), Route("src2", "Gmail/src2")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import sys
 import threading
 import urllib.error
 import urllib.request
@@ -12,16 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
 from bed import Bed, Route, until
 from corpus import varied
+from engines import moto
 from mailboxes import SAME, Comparison
 from wire import wire_to
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "contract" / "state"))
-from engines import moto
 
 pytestmark = pytest.mark.real
 ANN = Route("src1", "Gmail/src1")

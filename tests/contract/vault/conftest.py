@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
 from cloud import Cloud
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "state"))
 from engines import moto, reset
 from faulty_line import FaultyLine
+
+from mailsyncd.stored import Vault
 
 
 @pytest.fixture(scope="session")
@@ -42,3 +40,9 @@ async def line(
 @pytest.fixture
 def aws(vault_server: str, line: FaultyLine) -> Cloud:
     return Cloud(vault_server)
+
+
+@pytest.fixture(params=list(Vault), ids=lambda one: one.value)
+def vault(request: pytest.FixtureRequest) -> Vault:
+    found: Vault = request.param
+    return found

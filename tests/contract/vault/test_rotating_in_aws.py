@@ -29,12 +29,6 @@ Give = Callable[..., Awaitable[None]]
 Content = Callable[[], Awaitable[dict[str, Any]]]
 
 
-@pytest.fixture(params=list(Vault), ids=lambda one: one.value)
-def vault(request: pytest.FixtureRequest) -> Vault:
-    found: Vault = request.param
-    return found
-
-
 @pytest.fixture
 def home(vault: Vault, line: FaultyLine) -> DocumentHome:
     where = Home(vault.value, NAME, KEY, REGION)

@@ -28,12 +28,6 @@ WRITES = {Vault.SSM: "PutParameter", Vault.SECRETS_MANAGER: "PutSecretValue"}
 Content = Callable[[], Awaitable[dict[str, Any]]]
 
 
-@pytest.fixture(params=list(Vault), ids=lambda one: one.value)
-def vault(request: pytest.FixtureRequest) -> Vault:
-    found: Vault = request.param
-    return found
-
-
 @pytest.fixture
 def kept(vault: Vault, line: FaultyLine) -> SecretDocument:
     return document(Reference(vault, NAMES[vault]), REGION)

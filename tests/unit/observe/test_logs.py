@@ -31,7 +31,10 @@ class AsciiTerminal(io.TextIOWrapper):
 
 
 class BrokenPipe(io.StringIO):
+    tried = 0
+
     def write(self, text: str) -> int:
+        self.tried += 1
         raise BrokenPipeError(32, "Broken pipe")
 
 
@@ -184,6 +187,7 @@ def test_a_stream_that_is_gone_does_not_stop_the_mail() -> None:
         stream.close()
         structlog.get_logger().info("message.copied")
         logging.getLogger("lib").error("trouble")
+        assert not isinstance(stream, BrokenPipe) or stream.tried == 2
 
 
 def test_a_terminal_without_unicode_still_gets_its_line() -> None:
