@@ -97,15 +97,19 @@ class Child:
         raise LookupError(field_name)
 
     def events(self, name: str) -> list[dict[str, object]]:
-        rows = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        whole, _, _ = self.log.read_text().rpartition("\n")  # it may be writing a line at this moment
+        rows = [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
         return [row for row in rows if row["event"] == name]
 
     async def until(self, true: Callable[[], bool], seconds: float = 60.0) -> None:
-        """Wait for it, while the daemon runs."""
-        async with asyncio.timeout(seconds):
-            while not true():
-                assert self.process.returncode is None, self.log.read_text()[-2000:]
-                await asyncio.sleep(0.05)
+        """Wait for it, while the daemon runs; what that did instead is told."""
+        try:
+            async with asyncio.timeout(seconds):
+                while not true():
+                    assert self.process.returncode is None, self.log.read_text()[-2000:]
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise AssertionError(f"not within {seconds:.0f} s: {self.log.read_text()[-4000:]}") from None
 
 
 @asynccontextmanager

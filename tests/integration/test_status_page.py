@@ -24,6 +24,7 @@ from mailsyncd.observe.web.guard import Guard
 from mailsyncd.observe.web.server import MOST_CONNECTIONS, serving
 
 USERS = {"ann@gmail.example": "Gmail/ann", "bob@gmail.example": "Gmail/<b>bob</b>"}
+ROUTES = {f"{user} > {folder}" for user, folder in USERS.items()}
 TOKEN = "a-token-of-this-test"
 SECRET_SUBJECT = "Nobody shall read this in a status"
 SENDER = "stranger@elsewhere.example"
@@ -180,12 +181,13 @@ async def test_a_reload_moves_the_page_and_takes_up_another_token(tmp_path: Path
 
 async def test_a_terminal_is_told_by_the_socket_without_the_page(tmp_path: Path) -> None:
     async with between(tmp_path, USERS) as bed, bed.daemon() as child:
-        await child.until(lambda: len(child.events("route.connected")) == len(USERS))
         deliver(bed, 1)
         await child.until(lambda: len(child.events("message.copied")) == 1)
+        await child.until(lambda: {str(one["route"]) for one in child.events("route.connected")} >= ROUTES)
         command = (sys.executable, "-m", "mailsyncd", "status", "--socket", str(tmp_path / "s"))
         asked = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
-        said, _ = await asked.communicate()
+        async with asyncio.timeout(60):
+            said, _ = await asked.communicate()
         assert asked.returncode == 0
         (ann,) = [line for line in said.decode().splitlines() if line.startswith("ann@")]
         assert ann.split()[3] == "watching"
