@@ -103,7 +103,7 @@ class Destination:
     async def run_once(self) -> bool:
         """Bring every route up to date once; False if another daemon holds the lease. Raises what kept
         the destination from being written to."""
-        if await self._tenancy.try_take() is not None:
+        if not await self._tenancy.try_take_once():
             return False
         self._attempts_left, self._standstill.patient = ONCE_ATTEMPTS, False
         try:

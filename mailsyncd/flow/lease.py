@@ -150,6 +150,21 @@ class Tenancy:
             raise LeaseLost(f"another mailsyncd was quicker to take {self.destination}")
         return None
 
+    async def try_take_once(self) -> bool:
+        """For a single cycle: False if another daemon holds it. One that by the wall clock was left behind
+        is watched for its life, like any other: that clock only says whether to wait. Raises LeaseLost."""
+        first = seen = await self.try_take()
+        while first is not None and seen is not None:
+            held = seen[0]
+            age = abs(self._clock.now() - held.renewed_at)
+            if self.retired or age < max(held.life, self._life) or beat_of(held) != beat_of(first[0]):
+                return False
+            if seen is first:
+                log.warning("lease.left_behind", destination=self.destination, holder=held.owner)
+            await self._clock.sleep(STANDBY_POLL)
+            seen = await self.try_take(seen)
+        return True
+
     def give_up(self) -> None:
         """Others hold too few: finish what is in flight, and release it."""
         log.info("lease.surplus", destination=self.destination)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from dataclasses import replace
 
 from fakes import FakeOutlook, VirtualClock, breathe, mail
 from harness import Bench, a_route, bench_of
@@ -64,6 +65,61 @@ async def test_a_daemon_that_is_certainly_gone_is_succeeded_at_once() -> None:
         await one.die(first)
     async with two.running():
         assert two.destination.status().state is WriterState.WRITING
+
+
+async def test_a_single_cycle_leaves_a_daemon_that_is_at_work_alone() -> None:
+    one, two = two_daemons()
+    async with one.running():
+        await one.clock.advance(200)
+        assert not await two.destination.run_once()
+
+
+async def test_a_single_cycle_soon_after_a_death_leaves_it_to_a_later_one() -> None:
+    one, two = two_daemons()
+    async with one.running() as first:
+        await one.die(first)
+    await one.clock.advance(30)
+    assert not await two.destination.run_once()
+
+
+async def left_behind(one: Bench) -> None:
+    async with one.running() as first:
+        await one.die(first)
+    await one.clock.advance(300)
+    one.boxes[ROUTE].deliver(mail(1))
+
+
+async def test_a_single_cycle_takes_over_what_was_left_behind_once_it_has_watched_it() -> None:
+    one, two = two_daemons()
+    await left_behind(one)
+    cycle = asyncio.create_task(two.destination.run_once())
+    await one.clock.advance(58)
+    assert one.outlook.bodies("Gmail/ann") == []
+    await one.clock.advance(10)
+    assert await cycle
+    assert one.outlook.bodies("Gmail/ann") == [mail(1)]
+
+
+async def test_a_single_cycle_gives_way_to_a_daemon_whose_clock_is_behind() -> None:
+    one, two = two_daemons()
+    await left_behind(one)
+    cycle = asyncio.create_task(two.destination.run_once())
+    await one.clock.advance(30)
+    seen = await one.store.lease(one.email)
+    assert seen is not None
+    await one.store.put_lease(one.email, replace(seen, beat=seen.beat + 1), expected=seen)
+    await one.clock.advance(3)
+    assert not await cycle
+
+
+async def test_a_single_cycle_that_is_out_of_time_waits_no_longer() -> None:
+    one, two = two_daemons()
+    await left_behind(one)
+    cycle = asyncio.create_task(two.destination.run_once())
+    await one.clock.advance(30)
+    two.destination.stop()
+    await one.clock.advance(3)
+    assert not await cycle
 
 
 async def test_what_the_dead_left_pending_is_found_or_copied_after_the_settle_window() -> None:
