@@ -38,7 +38,11 @@ def is_gone(other: str) -> bool:
 
 
 def _boot() -> str:
-    return _read(PROC / "sys/kernel/random/boot_id")[:13]
+    """The kernel's own word; where a sandbox hides it, that of systemd (%b), which our units hand on."""
+    boot = _read(PROC / "sys/kernel/random/boot_id")
+    if boot == "?":
+        boot = os.environ.get("BOOT_ID") or "?"
+    return boot.replace("-", "")[:12]
 
 
 def _namespace() -> str:
