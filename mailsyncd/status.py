@@ -60,7 +60,8 @@ AGES = (60.0, 300.0, 3600.0, 86_400.0)  # seconds: the upper ends of the classes
 class RouteStatus:
     """A route as `check` shows it. Ages and delays are in seconds; None where not yet known.
 
-    `set_aside`: failures that are not dealt with. `copied_age`: since the last copy, which took
+    `late`: how long new mail has been waiting, or, if that is longer, for how long nothing of a backlog has
+    been settled. `set_aside`: failures that are not dealt with. `copied_age`: since the last copy, which took
     `copied_in` from when it was seen. `pause`: until it connects again. `ages`: how many of the unsettled
     have waited up to each of AGES, and longer.
     """
@@ -76,6 +77,7 @@ class RouteStatus:
     skipped: int
     failed: int
     listed_age: float | None
+    late: float = 0.0
     set_aside: int = 0
     copied_age: float | None = None
     copied_in: float | None = None

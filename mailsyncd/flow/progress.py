@@ -45,7 +45,8 @@ class Progress:
     state store. `todo` holds what was listed and is not yet on the queue, so that a listing
     which is cut short goes on where it was; `filled` wakes who waits for it. `failures` are
     those that may be tried again: settled all the same. `twins` are counted out when first needed,
-    and there until what was there at a change of UIDVALIDITY is settled.
+    and there until what was there at a change of UIDVALIDITY is settled. `moved_mono`: when something
+    was settled last.
     """
 
     stored: Watermark
@@ -56,8 +57,10 @@ class Progress:
         default_factory=lambda: {lane: asyncio.Event() for lane in Lane}
     )
     failures: OpenFailures = field(default_factory=OpenFailures)
+    moved_mono: float = float("-inf")
     _known: dict[int, Status] = field(default_factory=dict)
     _open: dict[int, float] = field(default_factory=dict)
+    _new: dict[int, float] = field(default_factory=dict)  # those of _open that are no backlog
     _heap: list[int] = field(default_factory=list)
 
     @classmethod
@@ -89,9 +92,20 @@ class Progress:
         """The UIDs that were listed and are not settled, ascending."""
         return sorted(self._open)
 
-    def oldest_mono(self) -> float | None:
-        """When the longest waiting message was first listed."""
-        return min(self._open.values(), default=None)
+    def oldest_age(self, now: float) -> float | None:
+        """For how long the longest waiting message has waited since it was first listed."""
+        return now - min(self._open.values()) if self._open else None
+
+    def late(self, now: float, *, held: bool) -> float:
+        """For how long new mail has waited, or nothing of a backlog was settled; `held`: as it should."""
+        since = min(self._new.values(), default=now)
+        if len(self._open) > len(self._new) and not held:
+            since = min(since, max(self.moved_mono, min(self._open.values())))
+        return now - since
+
+    def is_backlog(self, uid: int) -> None:
+        """What was listed among few is old mail all the same."""
+        self._new.pop(uid, None)
 
     def ages(self, now: float) -> tuple[int, ...]:
         """How many have waited since they were listed, by the classes of AGES."""
@@ -114,11 +128,14 @@ class Progress:
                 or one.uid in self._open
             ):
                 continue
-            self._open[one.uid] = one.seen_mono
+            self._open[one.uid] = self._new[one.uid] = one.seen_mono
             heapq.heappush(self._heap, one.uid)
             if status is None:
                 fresh.append(one)
         lane = Lane.OLD if len(fresh) > at_once else Lane.LIVE
+        if lane is Lane.OLD:
+            for one in fresh:
+                del self._new[one.uid]
         self.todo[lane].extend(fresh)
         self.filled[lane].set()
         return len(fresh)
@@ -127,10 +144,12 @@ class Progress:
         """A listing showed that nothing else lies at or below `up_to`."""
         self.listed_to = max(self.listed_to, up_to)
 
-    def settle(self, uid: int) -> None:
+    def settle(self, uid: int, now: float) -> None:
         """Done, skipped, or recorded as a failure."""
+        self.moved_mono = now
         self.failures.under_way.discard(uid)
         self.failures.moved.set()
+        self._new.pop(uid, None)
         if self._open.pop(uid, None) is None and uid > self.listed_to:
             self._known[uid] = Status.DONE
 

@@ -123,10 +123,11 @@ class Puller:
     ) -> None:
         if sighting.via is not Via.PUSH and self._allowance.is_old(listing):
             lane = Lane.OLD  # few at a time are no backlog, but they are no news either
+            progress.is_backlog(sighting.uid)
         described = listing or Listing(sighting.uid, 0, "")
         ref = MessageRef(self.route, progress.uidvalidity, described, lane, sighting.via, sighting.seen_mono)
         if listing is not None and not wanted(listing, progress.stored):
-            progress.settle(listing.uid)
+            progress.settle(listing.uid, self._clock.monotonic())
         else:
             await self.refer(ref, present=listing is not None)
 

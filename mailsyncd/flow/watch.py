@@ -233,8 +233,13 @@ class Watch:
             if via is not Via.PUSH:
                 timer.listed()
                 progress.failures.stirred.set()
-                oldest = round(self._oldest_age(progress) or 0.0)
-                log.info("sweep.finished", new=fresh, unsettled=progress.unsettled, oldest_seconds=oldest)
+                self._tell_sweep(progress, fresh)
+
+    def _tell_sweep(self, progress: Progress, fresh: int) -> None:
+        now, held = self._belt.clock.monotonic(), self._held(progress) > 0
+        oldest, late = round(progress.oldest_age(now) or 0.0), round(progress.late(now, held=held))
+        waiting = progress.unsettled
+        log.info("sweep.finished", new=fresh, unsettled=waiting, oldest_seconds=oldest, late_seconds=late)
 
     async def _read(self, session: SourceSession, progress: Progress) -> None:
         """Bodies, once nothing speaks against copying what the first listing showed."""
@@ -297,7 +302,7 @@ class Watch:
         """A message is done, skipped, or recorded as a failure. It may be of an earlier plan of this
         route, so that the progress is only being loaded."""
         if self.progress is not None and self.progress.uidvalidity == uidvalidity:
-            self.progress.settle(uid)
+            self.progress.settle(uid, self._belt.clock.monotonic())
         else:
             self._settled.append((uidvalidity, uid))
 
@@ -370,11 +375,6 @@ class Watch:
             f"{held:,} old messages wait until 0:00 UTC"
         )
 
-    def _oldest_age(self, progress: Progress) -> float | None:
-        """How many seconds the longest waiting message has been waiting."""
-        oldest = progress.oldest_mono()
-        return None if oldest is None else self._belt.clock.monotonic() - oldest
-
     def status(self) -> RouteStatus:
         """As `mailsyncd check` shows it."""
         progress, tally, now = self.progress, self.tally, self._belt.clock.monotonic()
@@ -386,11 +386,12 @@ class Watch:
             detail=self.folder_trouble or self.detail or self._remark(held),
             last_uid=progress.stored.last_uid if progress else None,
             unsettled=progress.unsettled if progress else 0,
-            oldest_age=self._oldest_age(progress) if progress else None,
+            oldest_age=progress.oldest_age(now) if progress else None,
             copied=tally.copied,
             skipped=tally.skipped,
             failed=tally.failed,
             listed_age=self._timer.age(),
+            late=progress.late(now, held=held > 0) if progress else 0.0,
             set_aside=progress.failures.count if progress else 0,
             copied_age=None if tally.copied_mono is None else now - tally.copied_mono,
             copied_in=tally.copied_in,

@@ -7,7 +7,7 @@ every `repeat` seconds, and all together there are MOST an hour at the most.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -15,7 +15,7 @@ from mailsyncd.status import DaemonStatus, RouteState, RouteStatus, SetAside, Wr
 
 MOST = 30  # notices an hour
 HOUR = 3600.0
-SINGLY = 5  # messages set aside at once that are told one by one
+SINGLY = 5  # of a kind at once that are told one by one
 
 
 class Kind(Enum):
@@ -48,6 +48,7 @@ class Limits:
 
 
 _Key = tuple[Kind, str]
+_Part = RouteStatus | WriterStatus
 
 
 class Notices:
@@ -56,6 +57,7 @@ class Notices:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self._bad_since: dict[str, float] = {}
+        self._excused: dict[str, float] = {}  # when a cause of waiting, which was told, was last there
         self._open: set[_Key] = set()  # told, and not yet over
         self._told: dict[_Key, float] = {}
         self._aside: set[SetAside] = set()
@@ -64,15 +66,14 @@ class Notices:
 
     def look(self, status: DaemonStatus, mono: float) -> list[Notice]:
         """What is to be told now."""
-        found, there = self._conditions(status, mono), _subjects(status)
-        told = [Notice(key[0], key[1], text) for key, text in found.items() if self._begins(key, mono)]
-        for key in sorted(self._open - found.keys(), key=str):
-            self._open.discard(key)
-            if key[1] in there:  # and was not taken out of the configuration
-                told.append(Notice(Kind.RECOVERED, key[1], f"is well again: {key[0].value} no more"))
-        self._told = {key: at for key, at in self._told.items() if key[1] in there}
-        told += self._parked(status)
-        return list(self._limited(told, mono))
+        parts = _awake(status)
+        found = self._causes(parts, mono)
+        self._excuse(parts, found, mono)
+        found |= self._delays(parts, mono)
+        told = [Notice(*key, text) for key, text in found.items() if self._begins(key, mono)]
+        told += self._recovered(parts, found)
+        self._told = {key: at for key, at in self._told.items() if key[1] in _subjects(status)}
+        return list(self._limited([*_together(told), *self._parked(status)], mono))
 
     def _begins(self, key: _Key, mono: float) -> bool:
         if key in self._open or mono - self._told.get(key, float("-inf")) < self.limits.repeat:
@@ -81,25 +82,51 @@ class Notices:
         self._told[key] = mono
         return True
 
-    def _conditions(self, status: DaemonStatus, mono: float) -> dict[_Key, str]:
-        """What is so at this moment. Where another daemon copies, that one tells."""
+    def _causes(self, parts: Sequence[_Part], mono: float) -> dict[_Key, str]:
+        """What is in a bad state at this moment."""
         found: dict[_Key, str] = {}
         bad: dict[str, float] = {}
-        awake = {one.name for one in status.writers if one.state is not WriterState.STANDBY}
-        parts: list[RouteStatus | WriterStatus] = [one for one in status.writers if one.name in awake]
-        parts += [one for one in status.routes if one.destination in awake]
         for one in parts:
-            if one.state.needs_a_person:
+            if one.state.needs_a_person or one.state is WriterState.FULL:
                 found[Kind.NEEDS_USER, one.name] = one.detail
-            elif one.state not in (RouteState.WATCHING, WriterState.WRITING):
+            elif not _is_well(one):
                 bad[one.name] = since = self._bad_since.get(one.name, mono)
                 if mono - since >= self.limits.failing_after:
                     found[Kind.FAILING, one.name] = f"{one.state.value}: {one.detail}"
-            if isinstance(one, RouteStatus) and (one.oldest_age or 0.0) > self.limits.objective:
-                late = f"{one.unsettled} messages wait, the oldest for {one.oldest_age:.0f} s"
-                found[Kind.SLOW, one.name] = late
         self._bad_since = bad
         return found
+
+    def _excuse(self, parts: Sequence[_Part], found: Iterable[_Key], mono: float) -> None:
+        """What waits for a cause that was told needs no notice of its own, nor while it catches up."""
+        causes = {name for kind, name in (*found, *self._open) if kind is not Kind.SLOW}
+        names = {one.name for one in parts}
+        self._excused = {n: at for n, at in self._excused.items() if n in names}
+        self._excused |= dict.fromkeys(causes & names, mono)
+
+    def _delays(self, parts: Sequence[_Part], mono: float) -> dict[_Key, str]:
+        """Whose mail is late, with no other reason to tell."""
+        found: dict[_Key, str] = {}
+        for one in parts:
+            if not isinstance(one, RouteStatus) or one.late <= self.limits.objective:
+                continue
+            key = (Kind.SLOW, one.name)
+            excused = max(self._excused.get(name, float("-inf")) for name in (one.name, one.destination))
+            if key in self._open or mono - excused > self.limits.objective:
+                found[key] = f"{_waiting(one.unsettled)}, and nothing has moved for {_lasting(one.late)}"
+        return found
+
+    def _recovered(self, parts: Sequence[_Part], found: Mapping[_Key, str]) -> list[Notice]:
+        """What was told and is over. Another try is no recovery; and of what is gone, or another daemon's
+        by now, nothing is told."""
+        there, told = {one.name: one for one in parts}, []
+        for key in sorted(self._open - found.keys(), key=str):
+            kind, name = key
+            if name in there and kind is not Kind.SLOW and not _is_well(there[name]):
+                continue
+            self._open.discard(key)
+            if name in there:
+                told.append(Notice(Kind.RECOVERED, name, f"is well again: {kind.value} no more"))
+        return told
 
     def _parked(self, status: DaemonStatus) -> list[Notice]:
         fresh = [one for one in status.set_aside if one not in self._aside]
@@ -124,6 +151,36 @@ class Notices:
 
 def _subjects(status: DaemonStatus) -> set[str]:
     return {one.name for one in status.routes} | {one.name for one in status.writers}
+
+
+def _awake(status: DaemonStatus) -> list[_Part]:
+    """Destinations and routes. Where another daemon copies, that one tells."""
+    writers = [one for one in status.writers if one.state is not WriterState.STANDBY]
+    names = {one.name for one in writers}
+    return [*writers, *(one for one in status.routes if one.destination in names)]
+
+
+def _is_well(one: _Part) -> bool:
+    return one.state in (RouteState.WATCHING, WriterState.WRITING)
+
+
+def _together(told: list[Notice]) -> Iterator[Notice]:
+    """Many of a kind at once have a cause in common: they are one notice."""
+    for kind in Kind:
+        alike = [one for one in told if one.kind is kind]
+        if len(alike) <= SINGLY:
+            yield from alike
+        else:
+            names = ", ".join(one.subject for one in alike)[:500]
+            yield Notice(kind, names, f"{len(alike)} like this: {alike[0].text}")
+
+
+def _waiting(count: int) -> str:
+    return "a message waits" if count == 1 else f"{count:,} messages wait"
+
+
+def _lasting(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
 def _aside(one: SetAside) -> str:

@@ -128,6 +128,11 @@ def _routes(routes: Iterable[RouteStatus]) -> Iterator[Metric]:
             "How long the oldest unsettled message has waited since it was seen; 0 if there is none.",
             lambda one: one.oldest_age or 0.0,
         ),
+        (
+            "late_seconds",
+            "How long new mail has waited, or nothing of a backlog has moved; 0 if all is as it should be.",
+            lambda one: one.late,
+        ),
         ("set_aside_messages", "Failures that are not dealt with.", lambda one: one.set_aside),
         ("listed_age_seconds", "Since the source was last listed completely.", lambda one: one.listed_age),
         ("copied_age_seconds", "Since the last copy.", lambda one: one.copied_age),

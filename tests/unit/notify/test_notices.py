@@ -50,6 +50,41 @@ def test_a_route_that_needs_its_user_is_told_once_and_its_recovery_once() -> Non
     assert notices.look(WELL, 15) == []
 
 
+def test_another_try_is_no_recovery() -> None:
+    notices = Notices(Limits())
+    notices.look(having(state=RouteState.BLOCKED, detail="no"), 0)
+    assert notices.look(having(state=RouteState.CONNECTING), 300) == []
+    assert notices.look(having(state=RouteState.BLOCKED, detail="no"), 305) == []
+    assert kinds(notices.look(WELL, 600)) == [Kind.RECOVERED]
+
+
+def test_a_full_mailbox_needs_its_user_at_once() -> None:
+    full = replace(WELL.writers[0], state=WriterState.FULL, detail="no room")
+    (told,) = Notices(Limits()).look(replace(WELL, writers=(full, *WELL.writers[1:])), 0)
+    assert (told.kind, told.subject, told.text) == (Kind.NEEDS_USER, full.name, "no room")
+
+
+def test_many_routes_that_are_slow_at_once_are_one_notice_and_so_is_their_recovery() -> None:
+    notices = Notices(Limits(objective=60))
+    many = tuple(replace(WELL.routes[0], name=f"route {n}", late=61.0, unsettled=2) for n in range(100))
+    (slow,) = notices.look(replace(WELL, routes=many), 0)
+    assert (slow.kind, slow.text) == (
+        Kind.SLOW,
+        "100 like this: 2 messages wait, and nothing has moved for 61 s",
+    )
+    assert slow.subject.startswith("route 0, route 1, ")
+    assert notices.look(replace(WELL, routes=many), 5) == []
+    (over,) = notices.look(replace(WELL, routes=tuple(replace(one, late=0.0) for one in many)), 10)
+    assert (over.kind, over.text) == (Kind.RECOVERED, "100 like this: is well again: slow no more")
+
+
+def test_what_another_daemon_copies_now_has_not_recovered() -> None:
+    notices = Notices(Limits())
+    notices.look(having(state=RouteState.BLOCKED, detail="no"), 0)
+    writers = tuple(replace(one, state=WriterState.STANDBY) for one in WELL.writers)
+    assert notices.look(replace(WELL, writers=writers), 5) == []
+
+
 def test_what_fails_is_told_when_it_has_failed_for_long_enough() -> None:
     notices = Notices(Limits(failing_after=60))
     failing = having(state=RouteState.RETRYING, detail="no route to host")
@@ -66,10 +101,35 @@ def test_what_fails_is_told_when_it_has_failed_for_long_enough() -> None:
 
 def test_mail_that_waits_longer_than_the_objective_is_told() -> None:
     notices = Notices(Limits(objective=60))
-    assert notices.look(having(oldest_age=59.0, unsettled=1), 0) == []
-    (slow,) = notices.look(having(oldest_age=61.0, unsettled=2), 5)
-    assert (slow.kind, slow.text) == (Kind.SLOW, "2 messages wait, the oldest for 61 s")
+    assert notices.look(having(late=59.0, unsettled=1), 0) == []
+    (slow,) = notices.look(having(late=61.0, unsettled=2), 5)
+    assert (slow.kind, slow.text) == (Kind.SLOW, "2 messages wait, and nothing has moved for 61 s")
     assert kinds(notices.look(WELL, 10)) == [Kind.RECOVERED]
+
+
+def test_a_backlog_that_moves_is_no_cause_for_alarm() -> None:
+    notices = Notices(Limits(objective=60))
+    assert notices.look(having(oldest_age=7200.0, unsettled=90_000, late=3.0), 0) == []
+
+
+def test_what_waits_for_a_cause_that_was_told_is_not_told_as_well() -> None:
+    notices = Notices(Limits(objective=600))
+    full = replace(WELL.writers[0], state=WriterState.FULL, detail="no room")
+    waiting = tuple(replace(one, late=900.0, unsettled=1) for one in WELL.routes)
+    stopped = replace(WELL, writers=(full, *WELL.writers[1:]), routes=waiting)
+    assert kinds(notices.look(stopped, 0)) == [Kind.NEEDS_USER]
+    assert notices.look(stopped, 5000) == []
+    mended = replace(WELL, routes=waiting)
+    assert kinds(notices.look(mended, 5005)) == [Kind.RECOVERED]
+    assert notices.look(mended, 5600) == [], "it has its time to catch up"
+    assert {one.kind for one in notices.look(mended, 5606)} == {Kind.SLOW}
+
+
+def test_mail_that_was_told_to_be_late_is_not_well_because_a_cause_is_found() -> None:
+    notices = Notices(Limits(objective=60, failing_after=100))
+    slow = having(late=61.0, unsettled=1, state=RouteState.RETRYING, detail="no route to host")
+    assert kinds(notices.look(slow, 0)) == [Kind.SLOW]
+    assert kinds(notices.look(slow, 101)) == [Kind.FAILING]
 
 
 def test_messages_set_aside_are_told_singly_or_together() -> None:

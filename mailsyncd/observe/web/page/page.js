@@ -191,7 +191,7 @@ function show(status) {
   const oldest = Math.max(0, ...status.routes.map(one => one.oldest_age ?? 0));
   say($("waiting"), number(open));
   say($("waiting-label"), open ? `waiting, the oldest for ${lasting(oldest)}` : "waiting");
-  $("waiting").parentElement.classList.toggle("warn", oldest > 900);
+  $("waiting").parentElement.classList.toggle("warn", status.routes.some(one => one.late > 900));
   const aside = status.routes.reduce((sum, one) => sum + one.set_aside, 0);
   say($("aside"), number(aside));
   $("aside").parentElement.classList.toggle("warn", aside > 0);
