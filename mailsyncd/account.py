@@ -8,6 +8,11 @@ from enum import Enum
 from pathlib import Path
 from types import MappingProxyType
 
+# What is no key of a configuration, but follows from others.
+FOUND: Mapping[str, bool] = MappingProxyType({"found": True})
+# What is not, and is another all the same when a file that is named there has changed.
+COMPARED: Mapping[str, bool] = MappingProxyType({"compared": True})
+
 
 class Secret:
     """A string that shows itself only when asked by name: not in repr, str, logs or errors (I9)."""
@@ -32,22 +37,20 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """An IMAP server. TLS is always verified; `tls` is False for loopback hosts only."""
+    """An IMAP server. TLS is always verified; `tls` is False for loopback hosts only. `ca_mark` tells
+    other contents of `ca_file` from the same."""
 
     host: str
     port: int = 993
     tls: bool = True
     ca_file: Path | None = None
+    ca_mark: str = field(default="", metadata=COMPARED)
 
 
 class AuthKind(Enum):
     OAUTH = "oauth"
     PASSWORD = "password"  # noqa: S105 - the name of a way to sign in
     SERVICE_ACCOUNT = "service-account"
-
-
-# What is no key of a configuration, but follows from others.
-FOUND: Mapping[str, bool] = MappingProxyType({"found": True})
 
 
 class Issuer(Enum):

@@ -3,7 +3,7 @@ concrete classes of the adapters."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -82,7 +82,7 @@ class Accounts:
     clock: Clock
     rng: Random
     stack: AsyncExitStack
-    _clients: dict[Path | None, httpx.AsyncClient] = field(default_factory=dict)
+    _clients: dict[tuple[Path | None, int], httpx.AsyncClient] = field(default_factory=dict)
     _tokens: dict[Account, RefreshingTokens] = field(default_factory=dict)
 
     def login(self, account: Account, ca_file: Path | None) -> Login:
@@ -110,22 +110,26 @@ class Accounts:
     def sources(self) -> tuple[RefreshingTokens, ...]:
         return tuple(self._tokens.values())
 
-    def keep(self, accounts: Collection[Account]) -> None:
-        """Forget the others: no configuration names them any more. Who reloads may have mended something."""
-        self._tokens = {one: tokens for one, tokens in self._tokens.items() if one in accounts}
-        for one in self._tokens.values():
-            one.look_again()
+    def keep(self, accounts: Sequence[tuple[Account, Path | None]]) -> None:
+        """Forget the others: no configuration names them any more. Who reloads may have mended something,
+        and have another ca_file, or other authorities in it: of an account's several the first counts."""
+        wanted = dict(reversed(accounts))
+        self._tokens = {one: tokens for one, tokens in self._tokens.items() if one in wanted}
+        for one, tokens in self._tokens.items():
+            tokens.trust(self._client(wanted[one]))
+            tokens.look_again()
 
     def status(self) -> tuple[AccountStatus, ...]:
         return tuple(one.status() for one in self._tokens.values())
 
     def _client(self, ca_file: Path | None) -> httpx.AsyncClient:
-        if ca_file not in self._clients:
+        key = (ca_file, ca_file.stat().st_mtime_ns if ca_file else 0)
+        if key not in self._clients:
             from mailsyncd.auth.grant import token_client
 
-            self._clients[ca_file] = token_client(ca_file)
-            self.stack.push_async_callback(self._clients[ca_file].aclose)
-        return self._clients[ca_file]
+            self._clients[key] = token_client(ca_file)
+            self.stack.push_async_callback(self._clients[key].aclose)
+        return self._clients[key]
 
 
 def _home(account: Account) -> TokenHome:
@@ -211,7 +215,7 @@ class Assembly:
     def share_out(self, configuration: Configuration) -> None:
         """What all destinations share: as large as it is to be, and free of what nobody wants any more."""
         self.queue.resize(configuration.daemon.queue_size)
-        self.accounts.keep({account for account, _ in accounts_of(configuration)})
+        self.accounts.keep(accounts_of(configuration))
 
     def footprint(self, configuration: Configuration) -> Footprint:
         """What this process goes by with that configuration; marked by this process's own salt."""

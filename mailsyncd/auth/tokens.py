@@ -148,6 +148,10 @@ class RefreshingTokens:
             self._standing.troubled(failure)
         await self.learn()
 
+    def trust(self, client: httpx.AsyncClient) -> None:
+        """From the next request on: other authorities are trusted now."""
+        self._client = client
+
     def look_again(self) -> None:
         """Somebody says that something is mended."""
         self._look_mono = self._ask_again_mono = 0.0

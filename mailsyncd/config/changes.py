@@ -79,7 +79,7 @@ def footprint(
     among them."""
 
     def plain(value: object) -> dict[str, Any]:
-        return dict(flat(value, lambda secret: _mark(secret, salt)))
+        return dict(flat(value, lambda secret: _mark(secret, salt), compare=True))
 
     def section(name: str, value: object) -> dict[str, Any]:
         return {f"{name}.{key}": inner for key, inner in plain(value).items()}

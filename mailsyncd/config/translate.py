@@ -7,6 +7,7 @@ import re
 import ssl
 from collections.abc import Mapping
 from datetime import date
+from hashlib import blake2b
 from pathlib import Path
 
 from mailsyncd import service_key
@@ -31,6 +32,7 @@ from mailsyncd.model import START_ALL, START_NOW, Dedupe, Route, Start, StartKin
 from mailsyncd.stored import Held, Reference
 
 BEARER = r"[A-Za-z0-9._~+/=-]{16,1024}"  # RFC 6750 2.1; a shorter one is guessed
+CA_MARK = 8  # bytes
 LONGEST_SOCKET = 100  # bytes; the kernel takes 107
 
 
@@ -139,10 +141,13 @@ class Translator:
 
     def endpoint(self, given: schema.Server, where: KeyPath) -> Endpoint:
         """Where a section's server is."""
-        ca_file = self._path(given.ca_file) if given.ca_file else None
-        if ca_file is not None and (what := _no_authorities(ca_file)):
-            self._mistakes.add((*where, "ca_file"), what)
-        return Endpoint(given.host, given.port, given.tls, ca_file)
+        ca_file, mark = self._path(given.ca_file) if given.ca_file else None, ""
+        if ca_file is not None:
+            try:
+                mark = _authorities(ca_file)
+            except ValueError as what:
+                self._mistakes.add((*where, "ca_file"), str(what))
+        return Endpoint(given.host, given.port, given.tls, ca_file, mark)
 
     def account(self, given: schema.Destination | schema.Route, where: KeyPath) -> Account:
         """Who signs in to a section's server, and with what."""
@@ -258,17 +263,17 @@ def _scope(given: schema.Destination | schema.Route) -> str | None:
     return schema.GOOGLE_SCOPE if isinstance(given, schema.Route) else schema.MICROSOFT_SERVICE_SCOPE
 
 
-def _no_authorities(path: Path) -> str | None:
-    """What is wrong with a ca_file, if anything is."""
+def _authorities(path: Path) -> str:
+    """A mark of what is in a ca_file. Raises ValueError for what is wrong with it, if anything is."""
     try:
         if path.exists() and not path.is_file():  # a named pipe would hold up the start for ever
-            return f"{path} is not a file"
+            raise ValueError(f"{path} is not a file")
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
+        return blake2b(path.read_bytes(), digest_size=CA_MARK).hexdigest()
     except ssl.SSLError:
-        return f"{path} has no certificate (PEM) in it"
+        raise ValueError(f"{path} has no certificate (PEM) in it") from None
     except OSError as error:
-        return f"{path} can't be read: {error.strerror}"
-    return None
+        raise ValueError(f"{path} can't be read: {error.strerror}") from None
 
 
 def _start(given: str | date) -> Start:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from between_sims import OUTLOOK_USER, PASSWORD, Between, Child, between
+from service_provider import CERTIFICATE
 
 from mailsyncd.observe.ask import ask
 from mailsyncd.sim.verdict import compare
@@ -326,6 +327,25 @@ async def test_secrets_are_read_again(tmp_path: Path) -> None:
         assert (await living.apply())["changes"] == "1 route changed"
         await living.child.until(lambda: len(living.connections(BOB)) == 1)
         assert living.connections(ANN) == ann
+
+
+async def test_authorities_are_read_again_and_touch_only_who_trusts_them(tmp_path: Path) -> None:
+    async with life(tmp_path) as living:
+        authorities, two = tmp_path / "ca.pem", living.wanted.routes
+        await asyncio.to_thread(authorities.write_text, CERTIFICATE)
+        assert (await living.apply(routes=(two[0], (*two[1][:2], 'ca_file = "ca.pem"'))))["changes"]
+        await living.child.until(lambda: len(living.connections(BOB)) == 1)
+        ann, bob, accepted = living.connections(ANN), living.connections(BOB), living.stage.outlook.accepted
+        assert (await living.apply())["changes"] == "nothing changed"
+        assert living.connections(BOB) == bob
+        await asyncio.to_thread(authorities.write_text, CERTIFICATE * 2)
+        assert "ca_file (its contents)" in (await living.cli("config", "diff"))[1]
+        assert (await living.apply())["changes"] == "1 route changed"
+        await living.child.until(lambda: living.connections(BOB) not in ([], bob))
+        await asyncio.to_thread(authorities.write_text, "no certificate")
+        assert "has no certificate" in (await living.apply())["reason"]
+        assert living.connections(ANN) == ann
+        assert living.stage.outlook.accepted == accepted
 
 
 async def test_a_hundred_signals_in_a_second_are_few_reloads(tmp_path: Path) -> None:

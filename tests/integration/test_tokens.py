@@ -8,7 +8,7 @@ import json
 import logging
 import ssl
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,14 +24,17 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
+from service_provider import CERTIFICATE
 
 from mailsyncd.account import Account, AuthKind, Secret
+from mailsyncd.assemble import Accounts
 from mailsyncd.auth import grant
 from mailsyncd.auth.grant import token_client
 from mailsyncd.auth.homes import FileHome, FixedHome
 from mailsyncd.auth.keeper import Keeper
 from mailsyncd.auth.tokens import RefreshingTokens
 from mailsyncd.errors import MailsyncError, RouteBlocked, SignInNeeded, Throttled, Transient
+from mailsyncd.imap.session import TokenLogin
 from mailsyncd.observe import logs
 from mailsyncd.observe.clock import SystemClock
 from mailsyncd.state.memory import MemoryStore
@@ -294,3 +297,26 @@ async def test_a_configured_authority_is_trusted_for_its_own_names_only(certific
         with pytest.raises(Transient, match="CERTIFICATE_VERIFY_FAILED"):
             await tokens(server, client, token_url=server.url.replace("localhost", "127.0.0.1")).token()
     assert len(server.forms) == 1
+
+
+async def test_an_authority_that_is_trusted_by_now_is_trusted_by_tokens_after_a_reload(
+    certificate: Path, tmp_path: Path
+) -> None:
+    authorities = tmp_path / "ca.pem"
+    authorities.write_text(CERTIFICATE)
+    async with tls_token_server(certificate, http("200 OK", GOOD)) as server, AsyncExitStack() as stack:
+        account = Account(
+            "a@example.org",
+            AuthKind.OAUTH,
+            client_id="id",
+            refresh_token=Secret(CONFIGURED),
+            token_url=server.url,
+        )
+        accounts = Accounts(MemoryStore(), SystemClock(), Random(1), stack)
+        login = accounts.login(account, authorities)
+        assert isinstance(login, TokenLogin)
+        with pytest.raises(Transient, match="CERTIFICATE_VERIFY_FAILED"):
+            await login.tokens.token()
+        authorities.write_bytes(CERTIFICATE.encode() + certificate.read_bytes())
+        accounts.keep([(account, authorities)])
+        assert await login.tokens.token() == "access-canary"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 
@@ -123,6 +124,29 @@ def test_no_secret_is_in_a_footprint_and_another_one_is_seen(load_text: Load) ->
     new = load_text(BASE.replace('password = "swordfish"', 'password = "marlin"', 1)).configuration
     (change,) = compared(old, new).routes.changed
     assert (change.name, [one[0] for one in change.keys]) == ("a@gmail.com > A", ["password"])
+
+
+def test_other_authorities_under_the_same_name_are_seen_where_they_are_trusted(
+    load_text: Load, certificate: str, tmp_path: Path
+) -> None:
+    (tmp_path / "ca.pem").write_text(certificate)
+    text = set_to(BASE, "[[routes]]", "ca_file", "ca.pem")
+    old = load_text(text).configuration
+    assert not compared(old, load_text(text).configuration)
+    (tmp_path / "ca.pem").write_text(certificate * 2)
+    new = load_text(text).configuration
+    found = compared(old, new)
+    (change,) = found.routes.changed
+    assert (change.name, [one[0] for one in change.keys]) == ("a@gmail.com > A", ["ca_file (its contents)"])
+    assert {change.name} == touched(old, new)
+    assert not found.destinations
+    text = set_to(BASE, "[outlook]", "ca_file", "ca.pem")
+    old = load_text(text).configuration
+    (tmp_path / "ca.pem").write_text(certificate)
+    new = load_text(text).configuration
+    assert [one.name for one in compared(old, new).destinations.changed] == ["outlook"]
+    assert _sink_identity(old.destinations[0]) != _sink_identity(new.destinations[0])
+    assert not compared(old, new).routes
 
 
 def test_the_same_is_no_difference_and_the_state_needs_a_restart(load_text: Load) -> None:
