@@ -73,7 +73,7 @@ slow: venv  ## the tests that take minutes: memory and fairness with the largest
 mutants: venv  ## every protection taken out in turn: a test must notice
 	cd tests && ../$(RUN) -m faults.mutants
 
-deployables: venv $(VENV)/tools/.ready  ## templates, workflows, Dockerfiles and scripts, by their linters
+deployables: venv $(VENV)/tools/.ready  ## templates, workflows, Dockerfiles, compose.yaml and scripts, by their linters
 	tests/deploy/lint.sh
 
 unit: venv  ## the systemd unit: verified, and booted where this machine can

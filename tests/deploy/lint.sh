@@ -19,7 +19,8 @@ mapfile -t scripts < <(git ls-files -co --exclude-standard '*.sh' .ci/run)
 ! has shellcheck || run "$tools/shellcheck" -S warning "${scripts[@]}"
 ! has actionlint || run "$tools/actionlint" -shellcheck "$tools/shellcheck"
 ! has zizmor || run "$tools/zizmor" --offline --no-progress --quiet .github
+! has docker-compose || run "$tools/docker-compose" -f deploy/compose.yaml config --quiet
 mapfile -t dockerfiles < <(git ls-files -co --exclude-standard '*Dockerfile')
 ! has hadolint || run "$tools/hadolint" "${dockerfiles[@]}"
-[ "$status" = 0 ] && echo "deployables: templates, workflows, Dockerfiles and scripts are in order"
+[ "$status" = 0 ] && echo "deployables: templates, workflows, Dockerfiles, compose.yaml and scripts are in order"
 exit "$status"
