@@ -31,6 +31,7 @@ from mailsyncd.notify.notifier import Hooks, Notifications
 from mailsyncd.observe import logs
 from mailsyncd.observe.control import ControlServer, plain
 from mailsyncd.observe.dump import dump
+from mailsyncd.observe.shown import shown
 from mailsyncd.observe.sight import Sight
 from mailsyncd.observe.systemd import Notifier, watchdog_interval
 from mailsyncd.observe.website import Place, Website
@@ -113,7 +114,7 @@ class Daemon:
         self._notifier = Notifier.from_environment(environ)
         self._reloads = Reloads(reread, self._apply, parts.clock, self._notifier, parts.meter)
         self._site = Website(self._sight(), _place(configuration))
-        self._notices = Notifications(_hooks(configuration), self.status, parts.clock, environ)
+        self._notices = Notifications(_hooks(configuration), self.status, self._shown, parts.clock, environ)
 
     async def run(self) -> None:
         """Until SIGTERM or SIGINT. Raises StateUnavailable, before any connection is opened (I1)
@@ -281,6 +282,9 @@ class Daemon:
             state_away=self._parts.gate.closed,
             accounts=self._parts.accounts.status(),
         )
+
+    def _shown(self, detail: str) -> str:
+        return shown(detail, self._configuration.addresses)
 
     def _sight(self) -> Sight:
         """All that the status page and the metrics show."""

@@ -9,6 +9,7 @@ from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
+BURIAL = 5.0  # seconds to wait for the end of what was killed
 KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "USER")  # of our own environment, which has secrets
 
 
@@ -38,8 +39,19 @@ async def run(
         raise HookFailed(f"it took longer than {seconds:g} s and was killed") from None
     finally:
         if process.returncode is None:
-            with suppress(ProcessLookupError):
+            with suppress(ProcessLookupError, PermissionError):  # gone already; sudo's
                 os.killpg(process.pid, signal.SIGKILL)  # what it has begun goes with it
-            await asyncio.shield(process.wait())
+            await _buried(process)
     if process.returncode:
-        raise HookFailed(f"it ended with status {process.returncode}")
+        raise HookFailed(_ending(process.returncode))
+
+
+async def _buried(process: asyncio.subprocess.Process) -> None:
+    """A program that waits for a disk or a server of files can't even be killed: it is left alone then."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(BURIAL):
+            await process.wait()
+
+
+def _ending(status: int) -> str:
+    return f"it ended with status {status}" if status > 0 else f"it was ended by signal {-status}"

@@ -38,17 +38,23 @@ class Hooks:
 
 
 class Notifications:
-    """`move()` says whom to tell from now on; run() does it."""
+    """`move()` says whom to tell from now on; run() does it. `shown` gives what of a text may be told."""
 
     def __init__(
-        self, hooks: Hooks, status: Callable[[], DaemonStatus], clock: Clock, environ: Mapping[str, str]
+        self,
+        hooks: Hooks,
+        status: Callable[[], DaemonStatus],
+        shown: Callable[[str], str],
+        clock: Clock,
+        environ: Mapping[str, str],
     ) -> None:
         self._hooks = hooks
         self._status = status
+        self._shown = shown
         self._clock = clock
         self._environ = environ
         self._notices = Notices(hooks.limits)
-        self._waiting: deque[Notice] = deque(maxlen=MOST_WAITING)
+        self._waiting: deque[tuple[float, Notice]] = deque(maxlen=MOST_WAITING)
         self._filled = asyncio.Event()
 
     def move(self, hooks: Hooks) -> None:
@@ -73,15 +79,15 @@ class Notifications:
         await self._clock.sleep(LOOK)
         if self._hooks.command or self._hooks.webhook:
             for notice in self._notices.look(self._status(), self._clock.monotonic()):
-                self._waiting.append(notice)
+                self._waiting.append((self._clock.now(), notice))
                 self._filled.set()
 
     async def _tell_next(self) -> None:
         while not self._waiting:
             self._filled.clear()
             await self._filled.wait()
-        notice, hooks = self._waiting.popleft(), self._hooks
-        facts = self._facts(notice)
+        (at, notice), hooks = self._waiting.popleft(), self._hooks
+        facts = self._facts(at, notice)
         body = json.dumps(facts).encode() + b"\n"
         if hooks.command:
             variables = {f"MAILSYNCD_{key.upper()}": _plain(value) for key, value in facts.items()}
@@ -97,13 +103,13 @@ class Notifications:
         except HookFailed as error:
             log.warning("notify.failed", to=whom, error=str(error))
 
-    def _facts(self, notice: Notice) -> dict[str, str | int]:
+    def _facts(self, at: float, notice: Notice) -> dict[str, str | int]:
         status = self._status()
         return {
             "event": notice.kind.value,
             "subject": notice.subject,
-            "text": notice.text,
-            "at": datetime.fromtimestamp(self._clock.now(), UTC).isoformat(timespec="seconds"),
+            "text": self._shown(notice.text),
+            "at": datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds"),
             "health": status.health.name.lower(),
             "left_out": notice.left_out,
             "run_id": status.run_id,

@@ -7,14 +7,15 @@ import json
 import os
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 from fakes import VirtualClock, breathe
-from statuses import a_meter, a_status
+from statuses import OWN, REFUSAL, STRANGER, SUBJECT, a_meter, a_status
 from structlog.testing import capture_logs
 
 from mailsyncd.account import Secret
@@ -22,6 +23,7 @@ from mailsyncd.notify import notifier, webhook
 from mailsyncd.notify.command import HookFailed, run
 from mailsyncd.notify.notifier import Hooks, Notifications
 from mailsyncd.observe.clock import SystemClock
+from mailsyncd.observe.shown import shown
 from mailsyncd.status import DaemonStatus, RouteState
 
 ENVIRON = {"PATH": os.environ["PATH"], "MS_REFRESH_TOKEN": "top secret"}
@@ -64,13 +66,45 @@ async def test_a_command_that_hangs_is_killed_with_all_it_began(tmp_path: Path) 
     ("arguments", "why"),
     [
         (["/no/such/program"], "No such file"),
-        ([sys.executable, "-c", "raise SystemExit(3)"], "status 3"),
+        (["/"], "Permission denied"),
+        ([sys.executable, "-c", "raise SystemExit(3)"], "ended with status 3"),
+        ([sys.executable, "-c", "import os; os.kill(os.getpid(), 15)"], "ended by signal 15"),
         (["a\0b"], "can't be run"),
     ],
 )
 async def test_what_goes_wrong_with_a_command_is_one_line(arguments: list[str], why: str) -> None:
     with pytest.raises(HookFailed, match=why):
         await run(arguments, b"{}\n", {}, ENVIRON, 20)
+
+
+async def test_a_file_that_is_no_program_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "hook").write_text("#!/bin/sh\n")
+    (tmp_path / "hook").chmod(0o644)
+    with pytest.raises(HookFailed, match=r"^it can't be run: Permission denied$"):
+        await run([str(tmp_path / "hook")], b"{}\n", {}, ENVIRON, 20)
+
+
+async def test_output_goes_nowhere_and_never_fills_a_pipe() -> None:
+    flood = "import sys; [(sys.stdout.write('x' * 65536), sys.stderr.write('y' * 65536)) for _ in range(200)]"
+    await run(python(flood), b"{}\n", {}, ENVIRON, 20)
+
+
+async def test_a_command_need_not_read_what_it_is_told() -> None:
+    await run(python("import sys; sys.stdin.close()"), b"x" * 1_000_000, {}, ENVIRON, 20)
+
+
+async def test_what_is_let_go_of_in_the_midst_of_a_command_leaves_nothing_behind(tmp_path: Path) -> None:
+    alive = tmp_path / "alive"
+    program = "import sys, time; open(sys.argv[1], 'w').close(); time.sleep(60)"
+    task = asyncio.create_task(run(python(program, alive), b"", {}, ENVIRON, 60))
+    async with asyncio.timeout(20):
+        while not alive.exists():  # noqa: ASYNC110 - looking is all there is
+            await asyncio.sleep(0.01)
+    task.cancel()
+    began = time.monotonic()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert time.monotonic() - began < 5
 
 
 # --------------------------------------------------------------------- the webhook
@@ -131,7 +165,7 @@ async def test_what_will_not_change_is_not_tried_again(status: int) -> None:
 async def test_a_webhook_that_hangs_or_is_not_there_is_given_up_and_its_address_not_told() -> None:
     async with server() as (address, requests):
         with pytest.raises(HookFailed, match=r"^no answer in time$"):
-            await webhook.post(address, b"{}\n", 0.2, SystemClock())
+            await webhook.post(address, b"{}\n", 1.5, SystemClock())  # making ready for TLS is part of it
         assert len(requests) == 3
     with pytest.raises(HookFailed) as failure:
         await webhook.post(Secret("http://127.0.0.1:1/s3cret"), b"{}\n", 5, SystemClock())
@@ -156,7 +190,7 @@ async def test_a_hook_that_fails_is_a_line_in_the_log_and_no_notice(monkeypatch:
 
     monkeypatch.setattr(notifier, "run", failing)
     hooks = Hooks(command=("x",))
-    notifications = Notifications(hooks, lambda: blocked(clock), clock, {})
+    notifications = Notifications(hooks, lambda: blocked(clock), str, clock, {})
     with capture_logs() as lines:
         task = asyncio.create_task(notifications.run())
         for _ in range(100):
@@ -178,7 +212,7 @@ async def test_a_slow_hook_holds_up_nothing_and_leaves_nothing_behind(
 
     monkeypatch.setattr(notifier, "run", slow)
     monkeypatch.setattr(notifier, "MOST_WAITING", 3)
-    notifications = Notifications(Hooks(command=("x",)), lambda: blocked(clock), clock, {})
+    notifications = Notifications(Hooks(command=("x",)), lambda: blocked(clock), str, clock, {})
     task = asyncio.create_task(notifications.run())
     await clock.advance(20)
     assert not task.done()
@@ -186,6 +220,37 @@ async def test_a_slow_hook_holds_up_nothing_and_leaves_nothing_behind(
     await breathe()
     assert task.cancelled()
     assert [one for one in asyncio.all_tasks() if one.get_name().startswith("notify")] == []
+
+
+async def test_no_word_of_a_message_is_told_and_the_time_is_that_of_the_event(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, told, release = VirtualClock(), [], asyncio.Event()
+
+    async def tell(arguments: object, body: bytes, variables: Mapping[str, str], *rest: object) -> None:
+        told.append(body.decode() + str(variables))
+        await release.wait()
+
+    monkeypatch.setattr(notifier, "run", tell)
+    began = clock.now()
+    meter = a_meter(clock)
+    status = replace(a_status(meter, began, well=True), set_aside=tuple(meter.aside))
+    assert any(one.error == REFUSAL for one in status.set_aside)
+    notifications = Notifications(
+        Hooks(command=("x",)), lambda: status, lambda text: shown(text, OWN), clock, {}
+    )
+    task = asyncio.create_task(notifications.run())
+    await clock.advance(600)
+    release.set()
+    await clock.advance(5)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert len(told) >= 2
+    for one in told:
+        assert STRANGER not in one
+        assert SUBJECT not in one
+        at = datetime.fromisoformat(json.loads(one.partition("\n")[0])["at"])
+        assert at.timestamp() - began < 10
 
 
 async def test_nobody_to_tell_is_nothing_to_do_until_there_is_somebody(
@@ -197,7 +262,7 @@ async def test_nobody_to_tell_is_nothing_to_do_until_there_is_somebody(
         told.append(rest)
 
     monkeypatch.setattr(notifier, "run", tell)
-    notifications = Notifications(Hooks(), lambda: blocked(clock), clock, {})
+    notifications = Notifications(Hooks(), lambda: blocked(clock), str, clock, {})
     task = asyncio.create_task(notifications.run())
     await clock.advance(100)
     assert told == []

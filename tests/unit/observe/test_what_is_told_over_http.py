@@ -12,8 +12,8 @@ from statuses import OWN, REFUSAL, ROUTES, STRANGER, SUBJECT, Shown
 
 import mailsyncd.observe.web.answers as answers
 from mailsyncd.observe.exposition import exposition
+from mailsyncd.observe.shown import shown
 from mailsyncd.observe.web.answers import FRESH, PAGE, Answers, readiness
-from mailsyncd.observe.web.public import shown
 from mailsyncd.status import DaemonStatus, Health, RouteState, WriterState
 
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
