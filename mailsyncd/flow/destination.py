@@ -1,4 +1,4 @@
-"""One destination: its lease, its connection, and what is in flight over it.
+"""One destination: its lease, its routes, and one connection after the other.
 
 Waits for the lease, then runs its routes and its writer until the lease is lost or it is told
 to stop. The reconnect loop of the destination is here, and nowhere else.
@@ -7,7 +7,7 @@ to stop. The reconnect loop of the destination is here, and nowhere else.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -15,37 +15,30 @@ from mailsyncd.errors import (
     AuthRejected,
     LeaseLost,
     MailsyncError,
-    MessageRejected,
     RouteBlocked,
     StateForgot,
-    StateUnavailable,
     Throttled,
     Transient,
 )
+from mailsyncd.flow.delivery import Course, Delivery
 from mailsyncd.flow.lease import Tenancy
 from mailsyncd.flow.pause import Pause
-from mailsyncd.flow.ready import Ready
 from mailsyncd.flow.reconnect import Reconnects
 from mailsyncd.flow.recover import Recovery
 from mailsyncd.flow.routes import Routes
 from mailsyncd.flow.standstill import Standstill
 from mailsyncd.flow.suspicion import Suspicion
-from mailsyncd.flow.tasks import first_of, next_time, until, wind_up
+from mailsyncd.flow.tasks import first_of, until
 from mailsyncd.flow.times import DestinationSettings
 from mailsyncd.flow.watch import Belt
-from mailsyncd.flow.window import Window
-from mailsyncd.flow.wire import Wire
 from mailsyncd.flow.writer import Writer
-from mailsyncd.model import Lane, Route
-from mailsyncd.ports import Sink, SinkSession
+from mailsyncd.model import Route
+from mailsyncd.ports import Sink
 from mailsyncd.status import WriterState, WriterStatus
-from mailsyncd.steps import Step, reached
 
 log = structlog.get_logger()
 
 BLOCKED_RETRY = 300.0  # seconds between tries of a destination that needs its user
-RESTING = 240.0  # seconds between looks at an idle connection
-GLANCE = 2.0  # seconds between looks for something that may be tried during a standstill
 LAST_NOTES = 5.0  # seconds for what is to be stored at the end: supervisors wait for no state store
 HUNG = 1800.0  # seconds without a step: more than the largest message takes over a slow line
 TICK = 1.0  # seconds: watermarks are stored this often at the most
@@ -67,16 +60,22 @@ class Destination:
         self._writer = Writer(
             belt, routes.watches, tenancy, self._recovery, self._standstill, record_ttl=times.record_ttl
         )
-        self._stopping = asyncio.Event()
-        self._over = asyncio.Event()  # for this connection: on stop(), and when another one is wanted
-        self._wake = asyncio.Event()
+        self._course = Course()
+        self._delivery = Delivery(
+            belt,
+            self._writer,
+            self._recovery,
+            self._standstill,
+            routes,
+            self._course,
+            enter=self._enter,
+            paused=self._paused,
+        )
         self._look_again = asyncio.Event()
         self._forgot: StateForgot | None = None
-        self._fatal: MailsyncError | None = None
         self._attempts_left: int | None = None
         self._slow_start = False
         self._between = Pause(belt.clock)
-        self._window: Window | None = None
         self._state = WriterState.STANDBY
         self._detail = ""
         self._moved_mono = belt.clock.monotonic()
@@ -86,11 +85,11 @@ class Destination:
     async def run(self) -> None:
         """Until stop(). Raises StateUnavailable when the state store stayed away too long."""
         while not self._tenancy.retired:
-            self._stopping.clear()
+            self._course.stopping.clear()
             self._enter(WriterState.STANDBY)
-            await first_of(self._tenancy.turn(), until(self._stopping))
+            await first_of(self._tenancy.turn(), until(self._course.stopping))
             try:
-                if not self._stopping.is_set() and await self._tenancy.take():
+                if not self._course.stopping.is_set() and await self._tenancy.take():
                     await first_of(self._tenancy.keep(), self._work(self.routes.run), self._until_surplus())
             except LeaseLost as lost:
                 log.error("lease.lost", destination=self.name, error=str(lost))
@@ -115,11 +114,7 @@ class Destination:
     def stop(self) -> None:
         """Take nothing more, finish what is in flight; run() then returns by itself."""
         self._tenancy.retired = True
-        self._end()
-
-    def _end(self) -> None:
-        self._stopping.set()
-        self._over.set()
+        self._course.end()
 
     def look_again(self) -> None:
         """Whoever asks for a reload wants to know at once whether what was wrong is mended."""
@@ -133,7 +128,7 @@ class Destination:
         if sink is not None:
             self._sink = sink
             self._standstill.lift()
-            self._over.set()
+            self._course.over.set()
 
     async def _blocked(self) -> None:
         """If the state store has forgotten: without the lease, so that a rebuild may take it."""
@@ -143,12 +138,12 @@ class Destination:
             log.error("state.forgotten", destination=self.name, error=str(forgot))
             self._look_again.clear()
             timer = self._belt.clock.sleep(BLOCKED_RETRY)
-            await first_of(timer, until(self._look_again), until(self._stopping))
+            await first_of(timer, until(self._look_again), until(self._course.stopping))
 
     async def _until_surplus(self) -> None:
         """When another daemon is to write here, end the work as on stop(); then stand by."""
         await self._tenancy.surplus()
-        self._end()
+        self._course.end()
         await asyncio.get_running_loop().create_future()
 
     async def _leave(self) -> None:
@@ -158,7 +153,7 @@ class Destination:
         self._recovery.forget()
         self._writer.forget()
         self.routes.forget()
-        self._fatal = None
+        self._course.fatal = None
         self._enter(WriterState.STOPPED)
         await asyncio.shield(self._tenancy.release())
 
@@ -175,7 +170,7 @@ class Destination:
 
     async def _feed(self, feed: Callable[[Callable[[Route], Awaitable[None]]], Awaitable[None]]) -> None:
         await feed(self._inherit)
-        self._end()
+        self._course.end()
         await asyncio.get_running_loop().create_future()  # until the writer has finished
 
     async def _inherit(self, route: Route) -> None:
@@ -184,7 +179,7 @@ class Destination:
         self._belt.vouch.serve(self.routes.wanted)
         self._writer.duplicates.serve(self.routes.wanted)
         await self._recovery.inherit(route, self._tenancy.require(), self._writer.in_hands)
-        self._wake.set()
+        self._course.wake.set()
         if len(self._recovery):
             self._belt.wanted.set()
 
@@ -200,11 +195,11 @@ class Destination:
     async def _connections(self) -> None:
         """Connect, write, reconnect; until stop(), or something that reaches further."""
         reconnects = Reconnects(self._belt.rng)
-        while not self._stopping.is_set():
+        while not self._course.stopping.is_set():
             began, answers = self._belt.clock.monotonic(), self._standstill.answers
             pause = await self._one_connection()
-            if self._fatal is not None:
-                raise self._fatal
+            if self._course.fatal is not None:
+                raise self._course.fatal
             self._slow_start = pause is not None
             lived, fruitful = self._belt.clock.monotonic() - began, self._standstill.answers > answers
             wait = reconnects.after(lived, planned=pause is None, fruitful=fruitful)
@@ -214,15 +209,17 @@ class Destination:
         """Until what was wrong may be right by now; but a server that wants silence gets it."""
         self._look_again.clear()
         silence = self._state is WriterState.THROTTLED or self._standstill.silence()
-        again = self._look_again if self._state.needs_a_person else self._over
-        await first_of(until(self._stopping), *(() if silence else (until(self._over), until(again))))
+        again = self._look_again if self._state.needs_a_person else self._course.over
+        await first_of(
+            until(self._course.stopping), *(() if silence else (until(self._course.over), until(again)))
+        )
 
     async def _one_connection(self) -> float | None:
         """One connection's life. Returns the shortest pause before the next; None: it ended as planned."""
         self._enter(WriterState.CONNECTING)
         opened = asyncio.Event()
-        if not self._stopping.is_set():
-            self._over.clear()
+        if not self._course.stopping.is_set():
+            self._course.over.clear()
         try:
             await first_of(self._session(opened), self._stopped_before(opened))
         except Throttled as error:
@@ -241,119 +238,18 @@ class Destination:
             self._writer.connected()
             self._enter(*self._standstill.state)
             log.info("writer.connected", destination=self.name)
-            await self._serve(session)
+            await self._delivery.serve(session, self._settings.drain_timeout, slow_start=self._slow_start)
 
     async def _stopped_before(self, opened: asyncio.Event) -> None:
         """A slow greeting must not hold up the end; once there is a session, it ends by itself."""
-        await self._over.wait()
+        await self._course.over.wait()
         if opened.is_set():
             await asyncio.get_running_loop().create_future()
 
-    async def _serve(self, session: SinkSession) -> None:
-        """Write over one connection until it, and what is in flight, has ended. Transient: it was lost."""
-        self._window = window = Window(session.limits, self._belt.clock)
-        if self._slow_start:
-            window.went_badly()
-        tasks: set[asyncio.Task[None]] = set()
-        try:
-            while self._may_write(session):
-                if pause := self._standstill.left(self._belt.ready):
-                    pause = min(pause, GLANCE) if self._standstill.probing else pause
-                    await first_of(self._belt.clock.sleep(pause), until(self._over))
-                    self._enter(*self._standstill.state)
-                elif self._belt.vouch.due():
-                    await self._inspect(session, window, self._writer.folders.vouch)
-                elif self._recovery.due() == 0:
-                    await self._inspect(session, window, self._writer.judge)
-                elif self._writer.duplicates.due():
-                    await self._inspect(session, window, self._writer.duplicates.look)
-                elif (digest := self.routes.digest) is not None and digest.due():
-                    await self._inspect(session, window, digest.write)
-                elif len(self._belt.ready):
-                    await self._begin(Wire(session, window), tasks)
-                else:
-                    await self._rest(session)
-        finally:
-            if tasks and self._stopping.is_set():
-                reached(Step.DRAINING)
-            await wind_up(tasks, self._settings.drain_timeout)
-            self._window = None
-        if session.lost and not self._stopping.is_set():
-            raise Transient("the connection was lost")
-
-    async def _begin(self, wire: Wire, tasks: set[asyncio.Task[None]]) -> None:
-        """The next item goes into flight. Here alone, so that nobody holds on to it for hours afterwards."""
-        if not wire.admits(self._belt.ready):
-            await first_of(wire.room(self._belt.ready), until(self._over))
-            return
-        ready = self._standstill.next(self._belt.ready, live_only=not wire.window.admits(Lane.OLD))
-        if await self._admitted(wire, ready):
-            task = asyncio.create_task(self._deliver(wire, ready))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
-
-    async def _inspect(
-        self,
-        session: SinkSession,
-        window: Window,
-        look: Callable[[SinkSession], Coroutine[object, object, None]],
-    ) -> None:
-        """A look at what is in the folders, for which nothing may be in flight."""
-        await first_of(window.empty(), until(self._over))
-        if self._may_write(session) and not self._standstill.left(self._belt.ready):
-            await first_of(look(session), until(self._stopping))  # its verdicts are to be acted on
-
-    async def _admitted(self, wire: Wire, ready: Ready) -> bool:
-        """Wait for its turn; False, and back to its place, if writing is over meanwhile."""
-        if wire.session.limits.per_second:
-            await first_of(wire.window.turn(), until(self._over))
-        if not self._may_write(wire.session) or self._standstill.keeps(ready):
-            self._belt.ready.put(ready)
-            return False
-        wire.window.take()
-        return True
-
-    def _may_write(self, session: SinkSession) -> bool:
-        ended = session.ends_mono is not None and self._belt.clock.monotonic() >= session.ends_mono
-        return not (session.lost or ended or self._fatal or self._over.is_set())
-
-    async def _rest(self, session: SinkSession) -> None:
-        """Until there is something to do, or the connection needs a sign of life."""
-        if not (self._window and self._window.in_hand):
-            self._enter(*self._standstill.state)
-        wait = RESTING
-        if session.ends_mono is not None:
-            wait = min(wait, max(0.0, session.ends_mono - self._belt.clock.monotonic()))
-        if (due := self._recovery.due()) is not None:
-            wait = min(wait, due)
-        await first_of(self._belt.ready.wait(), next_time(self._wake), until(self._over), session.rest(wait))
-
-    async def _deliver(self, wire: Wire, ready: Ready) -> None:
-        """One item in flight. Never raises: what reaches further is left in `_fatal`."""
-        window, reserved = wire.window, ready.reserved
-        try:
-            if again := await self._writer.deliver(wire, ready):
-                self._belt.ready.put(again)
-                reserved = 0
-            else:
-                self._enter(*self._standstill.state)
-        except MessageRejected:  # and taken care of
-            window.went_badly()
-        except Transient as error:
-            self._pause(window, error)
-        except (StateUnavailable, LeaseLost, StateForgot) as fatal:
-            self._fatal = self._fatal or fatal
-        finally:
-            window.settle()
-            self._belt.ready.release(reserved)
-            self._wake.set()
-
     # ------------------------------------------------------------------ trouble
 
-    def _pause(self, window: Window, error: Transient) -> None:
-        """The destination refused something: send nothing for a while. For run-once that may be the end."""
-        window.went_badly()
-        window.turn_away()
+    def _paused(self, error: Transient) -> None:
+        """The destination wants a pause. For run-once that may be the end."""
         self._standstill.begin(error)
         self._enter(*self._standstill.state)
         if self._standstill.hopeless(self._belt.ready):
@@ -374,7 +270,7 @@ class Destination:
         if self._attempts_left is not None:
             self._attempts_left -= 1
             if at_once or self._attempts_left <= 0:
-                self._fatal = self._fatal or error
+                self._course.fatal = self._course.fatal or error
 
     def _enter(self, state: WriterState, detail: str = "") -> None:
         self._state, self._detail, self._moved_mono = state, detail, self._belt.clock.monotonic()
@@ -392,7 +288,7 @@ class Destination:
             state=self._state,
             detail=self._detail,
             queued=len(self._belt.queue) + len(self._belt.ready),
-            in_flight=self._window.in_hand if self._window else 0,
+            in_flight=self._delivery.in_hand,
             settling=len(self._recovery),
             epoch=self._tenancy.epoch,
             holder=self._tenancy.holder,

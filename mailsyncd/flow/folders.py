@@ -26,6 +26,7 @@ class Folders:
         self._watches = watches
         self._known: dict[str, Mailbox] = {}
         self._told: dict[str, Mailbox] = {}  # seen over this connection, not yet needed
+        self._ahead: dict[str, Route] = {}  # by folder: routes of which messages are being read
         self._asking: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     def forget_all(self) -> None:
@@ -42,6 +43,17 @@ class Folders:
         """See whether the state store remembers what they show, which tells their numbers as well.
         Nothing may be in flight."""
         self._told.update(await self._belt.vouch.look(session))
+
+    def wanted(self) -> Route | None:
+        """A route whose messages are being read, while its folder is yet to be opened. Told once: it may
+        fail, and whoever needs the folder opens it."""
+        self._ahead.update((route.folder, route) for route in self._belt.queue.fresh())
+        while self._ahead:
+            name, route = self._ahead.popitem()
+            watch = self._watches.get(route.key)
+            if name not in self._known and watch is not None and not watch.folder_trouble:
+                return route
+        return None
 
     async def open(self, session: SinkSession, route: Route) -> Mailbox:
         """The numbers of a route's folder: the UIDNEXT is a lower bound for every APPEND from now on.

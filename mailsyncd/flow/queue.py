@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable
 
-from mailsyncd.model import Lane, MessageRef
+from mailsyncd.model import Lane, MessageRef, Route
 
 RESERVED = 16  # places that each lane of every route has, however full the queue
 
@@ -41,6 +41,8 @@ class RefQueue:
         self._capacity = capacity
         self._shelves: dict[str, _Shelf] = {}
         self._keys: set[tuple[str, int, int]] = set()
+        self._fresh: dict[str, Route] = {}
+        self._news = asyncio.Event()
         self._room = asyncio.Event()
         self._closed = False
 
@@ -70,10 +72,24 @@ class RefQueue:
             await self._room.wait()
         if self._closed or ref.key in self._keys:
             return False
+        if not len(shelf):
+            self._fresh[ref.route.key] = ref.route
+            self._news.set()
         self._keys.add(ref.key)
         shelf.lanes[ref.lane].append(ref)
         shelf.filled.set()
         return True
+
+    async def news(self) -> None:
+        """Until some route has something queued, and had nothing before. See fresh()."""
+        while not self._fresh:
+            self._news.clear()
+            await self._news.wait()
+
+    def fresh(self) -> list[Route]:
+        """The routes of which that is so. They are told once."""
+        fresh, self._fresh = self._fresh, {}
+        return list(fresh.values())
 
     def put_back(self, refs: Iterable[MessageRef]) -> None:
         """Return what was taken, to the front and in order: it had its place already."""
@@ -118,6 +134,7 @@ class RefQueue:
 
     def drop(self, route: str) -> None:
         """Forget a route's references: it was removed."""
+        self._fresh.pop(route, None)
         if shelf := self._shelves.pop(route, None):
             for lane in shelf.lanes.values():
                 self._keys.difference_update(ref.key for ref in lane)

@@ -13,7 +13,7 @@ from aioimaplib.aioimaplib import AUTH, SELECTED, quoted
 
 from mailsyncd.account import Endpoint
 from mailsyncd.errors import ConnectionLost, RouteBlocked, Transient
-from mailsyncd.imap.commands import Literal, Wish
+from mailsyncd.imap.commands import Literal, Reply, Wish
 from mailsyncd.imap.dial import dial_ahead
 from mailsyncd.imap.faults import During, refusal
 from mailsyncd.imap.fetches import number
@@ -130,6 +130,7 @@ class OutlookSession:
         self._early_limit = _early_limit(session) if early else -1  # bytes that need not wait for `+`
         self._selection = Selection(session, wanted=profile.selects)
         self._naming: Naming | None = None
+        self._missing: set[str] = set()  # folders that were not there when the server was asked
         self._exists = 0
         self._gone = asyncio.Event()
         self._making = asyncio.Lock()
@@ -169,37 +170,51 @@ class OutlookSession:
     async def open(self, folder: str, *, create: bool) -> Mailbox:
         name = await self._name(folder)
         await self._selection.leave()
+        if create and name in self._missing:
+            return self._numbered(await self._make(name))
         try:
-            found = await self._session.status(name)
+            return self._numbered(await self._session.status(name))
         except RouteBlocked as missing:
+            self._missing.add(name)
             if not create:
                 raise RouteBlocked(
                     f"the folder {folder!r} can't be opened and create_folder is off: {missing}"
                 ) from missing
-            async with self._making:  # one after the other: they may have a parent in common
-                await self._create(name)
-                found = await self._session.status(name)
+        return self._numbered(await self._make(name))
+
+    def _numbered(self, found: Mailbox) -> Mailbox:
         if found.uidvalidity == 0:
             raise Transient(f"{self._session.where} (STATUS): the server did not say UIDVALIDITY")
         return found
 
-    async def _create(self, name: str) -> None:
-        """With its parents, for servers that do not make them by themselves."""
+    async def _make(self, name: str) -> Mailbox:
+        """CREATE and STATUS in one flight; where the server needs the parents first, one by one."""
+        self._missing.discard(name)
+        async with self._making:  # one after the other: they may have a parent in common
+            asked = await self._connection.begin("CREATE", quoted(name))
+            status = await self._session.ask_status(name)
+            made = await self._connection.finish(asked)
+            try:
+                return await self._session.told(name, status)
+            except RouteBlocked:
+                if not _is_there(made):
+                    await self._make_parents(name, made)
+            return await self._session.status(name)
+
+    async def _make_parents(self, name: str, refused: Reply) -> None:
+        """CREATE of what is above a folder that was refused, for servers that do not make it by
+        themselves; then of the folder itself."""
         separator = (await self.naming()).separator
-        reply = await self._connection.execute("CREATE", quoted(name))
-        if reply.status.kind == "OK" or _exists_already(reply.status.text):
-            return
         parent, _, leaf = name.rpartition(separator) if separator else ("", "", name)
         if not parent or not leaf:
-            raise refusal(f"{self._session.where} (CREATE)", reply.status, During.OPEN)
+            raise refusal(f"{self._session.where} (CREATE)", refused.status, During.OPEN)
         above = await self._connection.execute("CREATE", quoted(parent))
         again = await self._connection.execute("CREATE", quoted(name))
-        if again.status.kind == "OK" or _exists_already(again.status.text):
-            return
-        if above.status.kind != "OK" and not _exists_already(above.status.text):
-            await self._create(parent)
+        if not _is_there(again) and not _is_there(above):
+            await self._make_parents(parent, above)
             again = await self._connection.execute("CREATE", quoted(name))
-        self._session.accept(again, "CREATE", During.OPEN)
+        if not _is_there(again):
+            self._session.accept(again, "CREATE", During.OPEN)
 
     async def naming(self) -> Naming:
         """Asked once; the lock keeps the order of those who ask first."""
@@ -301,9 +316,9 @@ def _early_limit(session: Session) -> int:
     return LITERAL_MINUS if session.has("LITERAL-") else -1
 
 
-def _exists_already(text: str) -> bool:
-    """[ALREADYEXISTS] (RFC 5530), or as older servers put it (B13)."""
-    return "exists" in text.lower()
+def _is_there(made: Reply) -> bool:
+    """CREATE's OK, or [ALREADYEXISTS] (RFC 5530), or as older servers put it (B13)."""
+    return made.status.kind == "OK" or "exists" in made.status.text.lower()
 
 
 def _appended(code: str, argument: str) -> Appended:

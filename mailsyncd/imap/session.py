@@ -16,7 +16,7 @@ from aioimaplib.aioimaplib import AUTH, arguments_rfs2971, quoted
 from mailsyncd import __version__
 from mailsyncd.account import Endpoint, Secret
 from mailsyncd.errors import AuthRejected, RouteBlocked, Transient
-from mailsyncd.imap.commands import NOTHING, Argument, Literal, Reply, Wish
+from mailsyncd.imap.commands import NOTHING, Argument, Command, Literal, Reply, Wish
 from mailsyncd.imap.dial import dial
 from mailsyncd.imap.faults import During, refusal, silence
 from mailsyncd.imap.fetches import number, text
@@ -223,9 +223,16 @@ class Session:
 
     async def status(self, mailbox: str) -> Mailbox:
         """STATUS of a mailbox; `mailbox` is in the server's own form."""
-        items = "(MESSAGES UIDNEXT UIDVALIDITY)"
-        wish = Wish(("STATUS",))
-        reply = await self.command("STATUS", quoted(mailbox), items, wish=wish, during=During.OPEN)
+        return await self.told(mailbox, await self.ask_status(mailbox))
+
+    async def ask_status(self, mailbox: str) -> Command:
+        """Put STATUS on the wire; its answer is for told()."""
+        items, wish = "(MESSAGES UIDNEXT UIDVALIDITY)", Wish(("STATUS",))
+        return await self.connection.begin("STATUS", quoted(mailbox), items, wish=wish)
+
+    async def told(self, mailbox: str, asked: Command) -> Mailbox:
+        """What STATUS tells of a mailbox."""
+        reply = self.accept(await self.connection.finish(asked), "STATUS", During.OPEN)
         told: dict[str, Mailbox] = {}
         for response in reply.untagged:
             *_, name, inner = self.values(response)

@@ -166,8 +166,8 @@ async def test_a_missing_folder_is_made_with_its_parents_in_the_servers_own_name
         name = '"INBOX.Gmail.&AMk-t&AOk-"'
         tag = await line.expect(f"STATUS {name} (")
         line.say(f"{tag} NO [NONEXISTENT] no such mailbox")
-        tag = await line.expect(f"CREATE {name}")
-        line.say(f"{tag} NO parent missing")
+        tag, asked = await line.expect(f"CREATE {name}"), await line.expect(f"STATUS {name} (")
+        line.say(f"{tag} NO parent missing", f"{asked} NO [NONEXISTENT] no such mailbox")
         tag = await line.expect('CREATE "INBOX.Gmail"')
         line.say(f"{tag} OK")
         tag = await line.expect(f"CREATE {name}")
@@ -179,6 +179,37 @@ async def test_a_missing_folder_is_made_with_its_parents_in_the_servers_own_name
     async with served(script) as port, sink(port).session() as session:
         opened = await session.open("Gmail/Été", create=True)
     assert (opened.uidvalidity, opened.uidnext) == (3, 1)
+
+
+async def test_a_folder_that_is_known_to_be_missing_is_made_in_one_flight() -> None:
+    async def script(line: Line) -> None:
+        await signed_in(line)
+        tag = await line.expect("STATUS")
+        line.say(f"{tag} NO [NONEXISTENT] no such mailbox")
+        tag, asked = await line.expect("CREATE"), await line.expect("STATUS")
+        line.say(f"{tag} OK", '* STATUS "Mail" (UIDVALIDITY 3 MESSAGES 0 UIDNEXT 1)', f"{asked} OK")
+        await line.until_closed()
+
+    async with served(script) as port, sink(port).session() as session:
+        with pytest.raises(RouteBlocked):
+            await session.open("Mail", create=False)
+        opened = await session.open("Mail", create=True)
+    assert (opened.uidvalidity, opened.uidnext) == (3, 1)
+
+
+async def test_a_folder_that_somebody_else_has_made_meanwhile_is_used() -> None:
+    async def script(line: Line) -> None:
+        await signed_in(line)
+        tag = await line.expect("STATUS")
+        line.say(f"{tag} NO [NONEXISTENT] no such mailbox")
+        tag, asked = await line.expect("CREATE"), await line.expect("STATUS")
+        line.say(f"{tag} NO [ALREADYEXISTS] it exists")
+        line.say('* STATUS "Mail" (UIDVALIDITY 3 MESSAGES 2 UIDNEXT 9)', f"{asked} OK")
+        await line.until_closed()
+
+    async with served(script) as port, sink(port).session() as session:
+        opened = await session.open("Mail", create=True)
+    assert (opened.uidvalidity, opened.uidnext, opened.exists) == (3, 9, 2)
 
 
 async def test_a_missing_folder_that_may_not_be_made_is_a_clear_failure() -> None:
@@ -198,9 +229,8 @@ async def test_a_reserved_name_is_a_clear_failure() -> None:
         await signed_in(line)
         tag = await line.expect("STATUS")
         line.say(f"{tag} NO Mailbox doesn't exist")
-        for _ in range(1):
-            tag = await line.expect("CREATE")
-            line.say(f"{tag} NO Folder name is reserved")
+        tag, asked = await line.expect("CREATE"), await line.expect("STATUS")
+        line.say(f"{tag} NO Folder name is reserved", f"{asked} NO Mailbox doesn't exist")
         await line.until_closed()
 
     async with served(script) as port, sink(port).session() as session:

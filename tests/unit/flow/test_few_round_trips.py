@@ -4,13 +4,15 @@ dialled for nothing."""
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
 import pytest
-from fakes import FakeSinkSession, breathe, mail
+import structlog
+from fakes import FakeSinkSession, FakeSourceSession, breathe, mail
 from harness import Bench, a_route, bench_of
 
-from mailsyncd.errors import ConnectionLost, MailsyncError, RouteBlocked, Sent
+from mailsyncd.errors import ConnectionLost, MailsyncError, RouteBlocked, Sent, Throttled, Transient
 from mailsyncd.model import Mailbox, Record, Status
 
 ROUTE = a_route()
@@ -29,6 +31,15 @@ def successor(bench: Bench) -> Bench:
     return replace(bench, owner="two", gone=frozenset({"one"}))
 
 
+def made_on_demand(bench: Bench) -> None:
+    """Folders are not there until one is to be made."""
+
+    def missing(name: str, create: bool) -> MailsyncError | None:
+        return None if create or name in bench.outlook.folders else RouteBlocked("no such folder")
+
+    bench.outlook.on_open = missing
+
+
 @pytest.mark.parametrize("count", [1, 10])
 async def test_a_folder_is_asked_for_its_numbers_once(count: int) -> None:
     bench = bench_of(ROUTE)
@@ -42,11 +53,7 @@ async def test_a_folder_is_asked_for_its_numbers_once(count: int) -> None:
 
 async def test_where_the_folder_is_missing_one_message_asks_for_all() -> None:
     bench = bench_of(ROUTE)
-
-    def missing(name: str, create: bool) -> MailsyncError | None:
-        return None if create or name in bench.outlook.folders else RouteBlocked("no such folder")
-
-    bench.outlook.on_open = missing
+    made_on_demand(bench)
     for number in range(10):
         bench.boxes[ROUTE].deliver(mail(number))
     assert await once(bench)
@@ -73,6 +80,66 @@ async def test_several_folders_are_asked_for_side_by_side(monkeypatch: pytest.Mo
             box.deliver(mail(1))
         await bench.clock.advance(2)
     assert [len(bench.outlook.bodies(route.folder)) for route in routes] == [1, 1, 1]
+
+
+async def test_a_folder_is_made_while_the_first_messages_for_it_are_being_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = bench_of(ROUTE)
+    made_on_demand(bench)
+    plain = FakeSourceSession.read
+
+    async def slow(session: FakeSourceSession, uids: Sequence[int]) -> AsyncIterator[tuple[int, bytes]]:
+        while ROUTE.folder not in bench.outlook.folders:  # noqa: ASYNC110 - nobody tells when it is
+            await asyncio.sleep(0)
+        async for one in plain(session, uids):
+            yield one
+
+    monkeypatch.setattr(FakeSourceSession, "read", slow)
+    bench.boxes[ROUTE].deliver(mail(1))
+    async with bench.running():
+        await bench.clock.advance(2)
+    assert bench.outlook.bodies(ROUTE.folder) == [mail(1)]
+
+
+async def test_no_folder_is_made_while_there_is_nothing_for_it() -> None:
+    bench = bench_of(ROUTE)
+    made_on_demand(bench)
+    async with bench.running():
+        await bench.clock.advance(700)
+        assert bench.outlook.folders == {}
+        bench.boxes[ROUTE].deliver(mail(1))
+        await bench.clock.advance(2)
+    assert bench.outlook.bodies(ROUTE.folder) == [mail(1)]
+
+
+async def test_a_folder_that_can_not_be_opened_ahead_is_told_of_once_and_tried_with_the_message() -> None:
+    bench = bench_of(ROUTE)
+    bench.outlook.refuse_open = RouteBlocked("no such folder")
+    with structlog.testing.capture_logs() as logs:
+        async with bench.running():
+            bench.boxes[ROUTE].deliver(mail(1))
+            await bench.clock.advance(2)
+            assert [one["event"] for one in logs if one["log_level"] == "error"] == ["route.blocked"]
+            bench.outlook.refuse_open = None
+            await bench.clock.advance(70)
+    assert bench.outlook.bodies(ROUTE.folder) == [mail(1)]
+
+
+async def test_a_destination_that_wants_a_pause_gets_it_from_a_folder_opened_ahead_too() -> None:
+    bench = bench_of(ROUTE)
+    throttled = Throttled("slow down", 30.0, Sent.NOTHING)
+    bench.outlook.on_open = lambda name, create: throttled if create else RouteBlocked("no such folder")
+    bench.boxes[ROUTE].refuse_read = lambda uids: Transient("not yet")
+    bench.boxes[ROUTE].deliver(mail(1))
+    async with bench.running():
+        await bench.clock.advance(2)
+        asked = bench.outlook.opens
+        bench.outlook.on_open, bench.boxes[ROUTE].refuse_read = lambda name, create: None, lambda uids: None
+        await bench.clock.advance(20)
+        assert (bench.outlook.opens, bench.outlook.folders) == (asked, {})
+        await bench.clock.advance(60)
+    assert bench.outlook.bodies(ROUTE.folder) == [mail(1)]
 
 
 async def test_the_destination_is_not_dialled_where_nothing_is_new() -> None:
