@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -64,9 +65,13 @@ async def sign_in(provider: Provider, asked: Asked, how: How, environ: Mapping[s
             reference = await work.run()
     except Transient as failure:
         raise SignInFailed(f"{failure}: nothing was stored; try again") from None
-    work.say(f"Signed in, and stored. In the configuration of {signing.account.user}:")
-    work.say(f"\n    refresh_token = {reference}\n")
-    work.say("Try it by: mailsyncd auth test")
+    if signing.is_configured and how.where == Where():
+        work.say(f"Signed in, and stored where the configuration of {signing.account.user} has it.")
+    else:
+        work.say(f"Signed in, and stored. In the configuration of {signing.account.user}:")
+        work.say(f"\n    refresh_token = {reference}\n")
+    trial = ["mailsyncd", "auth", "test", *(("--config", str(asked.config)) if asked.config else ())]
+    work.say(f"Try it by: {shlex.join(trial)}")
     return 0
 
 

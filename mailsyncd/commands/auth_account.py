@@ -37,12 +37,14 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Signing:
-    """All that a sign-in needs. `hint` is the address, where it is known."""
+    """All that a sign-in needs. `hint` is the address, where it is known; `is_configured` says whether
+    the configuration takes the refresh token from that very file."""
 
     account: Account
     hint: str | None
     ca_file: Path | None
     file: Path
+    is_configured: bool
     log_level: str
     region: str | None
 
@@ -61,7 +63,13 @@ def who_signs_in(provider: Provider, asked: Asked, known: Applicants) -> Signing
     default = known.base / "refresh-tokens" / quote(hint or provider.name.lower(), safe="@+")
     file = asked.file.absolute() if asked.file else (chosen and chosen.kept_in) or default
     account = replace(account, user=hint or f"the {provider.name} account")
-    return Signing(account, hint, chosen.ca_file if chosen else None, file, known.log_level, known.region)
+    is_configured = chosen is not None and chosen.read_from is not None and _same(chosen.read_from, file)
+    ca_file = chosen.ca_file if chosen else None
+    return Signing(account, hint, ca_file, file, is_configured, known.log_level, known.region)
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.resolve() == other.resolve()
 
 
 def _choose(provider: Provider, asked: Asked, known: Applicants) -> Applicant | None:

@@ -31,14 +31,15 @@ _NEEDED = {
 @dataclass(frozen=True, slots=True)
 class Applicant:
     """An account without its refresh token; its user may be unknown. `names`: what it may be called;
-    `kept_in`: the file that its refresh token is configured to be in; `problems`: what is wrong with
-    its section."""
+    `kept_in`: the file that its refresh token is configured to be in; `read_from`: the same, or the one
+    that systemd hands on as a credential; `problems`: what is wrong with its section."""
 
     is_gmail: bool
     names: tuple[str, ...]
     account: Account
     ca_file: Path | None
     kept_in: Path | None
+    read_from: Path | None
     problems: tuple[Problem, ...]
 
 
@@ -103,12 +104,14 @@ def _applicant(
         account = replace(account, user="")
     ca_file = translator.endpoint(section, where).ca_file
     wrong = [one for one in mistakes.found if one[0][:-1] == where and one[0][-1] in _NEEDED]
+    kept_in = _file(section.refresh_token, draft.environ, draft.base)
     return Applicant(
         isinstance(section, schema.Route),
         _names(section, where, mistakes),
         account,
         ca_file,
-        _file(section.refresh_token, draft.environ, draft.base),
+        kept_in,
+        kept_in or _credential(section.refresh_token, draft.environ),
         tuple(draft.places.problem(*one) for one in [*wrong, *own.found, *own.passing]),
     )
 
@@ -124,3 +127,10 @@ def _names(section: schema.Route | schema.Destination, where: KeyPath, mistakes:
 
 def _file(spec: SecretSpec | None, environ: Mapping[str, str], base: Path) -> Path | None:
     return within(base, spec.value, environ) if spec is not None and spec.kind == "file" else None
+
+
+def _credential(spec: SecretSpec | None, environ: Mapping[str, str]) -> Path | None:
+    directory = environ.get("CREDENTIALS_DIRECTORY")
+    return (
+        Path(directory) / spec.value if directory and spec is not None and spec.kind == "credential" else None
+    )

@@ -344,7 +344,9 @@ async def test_both_commands_as_a_user_runs_them_with_a_configuration_that_has_n
     common = ("--config", "c.toml", "--port", str(bed.port))
     status, out, err = await run(bed, "microsoft", *common)
     assert (status, err) == (0, "")
-    assert f'refresh_token = {{ file = "{bed.home}/tokens/outlook" }}' in out
+    assert f"Signed in, and stored where the configuration of {USER} has it." in out
+    assert "refresh_token" not in out
+    assert out.endswith("Try it by: mailsyncd auth test --config c.toml\n")
     status, out, err = await run(bed, "gmail", "--route", "Gmail/me", *common, GMAIL_CLIENT_ID="client")
     assert (status, err) == (0, "")
     assert f'refresh_token = {{ file = "{bed.home}/refresh-tokens/{USER}" }}' in out
@@ -366,3 +368,19 @@ async def test_a_refusal_is_one_line_and_the_status_is_1(bed: Bed) -> None:
     urls = ("--authorize-url", bed.asked.authorize_url or "", "--token-url", bed.asked.token_url or "")
     status, _, err = await run(bed, "gmail", *options, *urls)
     assert (status, err) == (1, f"mailsyncd: {USER}: access was refused in the browser: nothing was stored\n")
+
+
+@pytest.mark.parametrize(("file", "is_there"), [("credentials/ms", True), ("credentials/another", False)])
+async def test_a_file_that_systemd_will_hand_on_needs_no_other_word_in_the_configuration(
+    bed: Bed, file: str, is_there: bool
+) -> None:
+    at = f"http://127.0.0.1:{bed.endpoint.port}"
+    text = CONFIG.format(user=USER, at=at).replace('{ file = "tokens/outlook" }', '{ credential = "ms" }')
+    (bed.home / "c.toml").write_text(text)
+    (bed.home / "credentials").mkdir(mode=0o700)
+    common = ("--config", "c.toml", "--port", str(bed.port), "--file", file)
+    credentials = {"CREDENTIALS_DIRECTORY": str(bed.home / "credentials")}
+    status, out, err = await run(bed, "microsoft", *common, **credentials)
+    assert (status, err) == (0, "")
+    assert ("stored where the configuration" in out) is is_there
+    assert (f'refresh_token = {{ file = "{bed.home}/{file}" }}' in out) is not is_there
