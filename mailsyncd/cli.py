@@ -32,7 +32,7 @@ exit statuses:
   0   all went well (check: healthy)
   1   finished, with failures; or failed, and a line says why (check: degraded)
   2   wrong arguments (check: failing)
-  3   check, reload, config diff: no daemon is running
+  3   check, status, reload, config diff: no daemon is running
   75  the state store or AWS can't be had, or another daemon holds the lease: try again later
   78  the configuration is wrong
 """

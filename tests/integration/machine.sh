@@ -1,8 +1,9 @@
-# shellcheck shell=bash
+#!/usr/bin/env bash
 # A small Debian in a directory, booted by systemd-nspawn: mailsyncd is installed as on a virtual machine,
 # and a Dovecot lets anybody in. To be sourced, at the repository's root.
 #
 # build and boot return 1 where this machine can't; inside runs a command in it; the end is by itself.
+set -euo pipefail
 
 scratch=$(mktemp -d)
 root=$scratch/root

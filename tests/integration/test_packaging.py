@@ -97,14 +97,14 @@ def test_links_lead_somewhere(page: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_on_a_page_are_commands(page: str) -> None:
-    """Every `mailsyncd ...` in a block or between backticks is understood by the program itself."""
+    """Every `mailsyncd ...` or `m ...` in a block or between backticks is understood by the program."""
     blocks = re.findall(r"^```(?:sh)?\n(.*?)^```", text_of(page), re.MULTILINE | re.DOTALL)
     lines = [line for block in blocks for line in block.splitlines()]
-    lines += re.findall(r"`(mailsyncd [^`]*)`", text_of(page))
+    lines += [" ".join(one.split()) for one in re.findall(r"`((?:mailsyncd|m) [^`]*)`", text_of(page))]
     commands = [
         match[1].partition("#")[0]
         for line in lines
-        if (match := re.match(r"(?:\S*bin/|\$ )?mailsyncd ([a-z-].*)", line))
+        if (match := re.match(r"(?:(?:\S*bin/|\$ )?mailsyncd|m) ([a-z-][^&]*)", line))
     ]
     assert commands or page not in ("README.md", "docs/operations.md")
     for command in commands:
@@ -173,7 +173,7 @@ def test_every_unit_runs_commands_that_there_are(name: str) -> None:
 
 
 def test_a_reload_asks_the_socket_that_the_daemon_has_there(tmp_path: Path) -> None:
-    for name, directory in (("mailsyncd.service", "mailsyncd"), ("mailsyncd@.service", "mailsyncd/%i")):
+    for name, directory in (("mailsyncd.service", "mailsyncd"), ("mailsyncd@.service", "mailsyncd-%i")):
         unit = text_of(f"systemd/{name}")
         assert setting(unit, "RuntimeDirectory") == setting(unit, "StateDirectory") == [directory]
         environ = {"RUNTIME_DIRECTORY": f"%t/{directory}", "HOME": "/"}
