@@ -120,16 +120,21 @@ class Ledger:
 
     def before(self, ref: MessageRef) -> Failure | None:
         """The open FAIL record of a message that is tried again."""
+        return self._known(ref).get(ref.uid)
+
+    def _known(self, ref: MessageRef) -> dict[int, Failure]:
+        """Those of the message's route, by UID; of none, if its UID means nothing any more."""
         watch = self._watches.get(ref.route.key)
         if watch is None or watch.progress is None or watch.progress.uidvalidity != ref.uidvalidity:
-            return None
-        return watch.progress.failures.known.get(ref.uid)
+            return {}
+        return watch.progress.failures.known
 
     async def set_aside(self, setback: Setback, claimed: Record | None) -> None:
         ref, now = setback.ref, self._belt.clock.now()
         failure = failed(setback, now, self.before(ref), claimed)
         reached(Step.FAILURE_SEEN)
         await self._belt.gate.call(lambda: self._belt.store.fail(ref.route.key, failure, claimed))
+        self._known(ref)[ref.uid] = failure
         reached(Step.FAILURE_WRITTEN)
         log.error(
             "message.failed",
@@ -158,6 +163,7 @@ class Ledger:
         if (failure := self.before(ref)) is not None:
             done = resolved(failure, self._belt.clock.now(), self._record_ttl)
             await self._belt.gate.call(lambda: self._belt.store.fail(ref.route.key, done, None))
+            self._known(ref).pop(ref.uid, None)
         await self._supersede(ref)
 
     async def _supersede(self, ref: MessageRef) -> None:

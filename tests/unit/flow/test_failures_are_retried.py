@@ -102,6 +102,22 @@ async def test_a_message_that_the_source_can_not_give_is_tried_five_times_over_a
     assert (failure.kind, failure.next_attempt_at) == (FailureKind.SOURCE_UNREADABLE, None)
 
 
+async def test_the_status_counts_what_is_set_aside_at_once_and_what_is_resolved_no_more() -> None:
+    bench = bench_of(ROUTE, life=600.0)
+    tries = refusing(bench, mail(1))
+    box_of(bench).deliver(mail(1))
+    async with bench.running():
+        while bench.watch(ROUTE).status().failed == 0:
+            await bench.clock.advance(1)
+        assert len(tries) == 3
+        assert bench.watch(ROUTE).status().set_aside == 1, "before the next sweep"
+        bench.outlook.before = lambda body: None
+        while not bench.outlook.bodies("Gmail/ann"):
+            await bench.clock.advance(10)
+        await bench.clock.advance(1)
+        assert bench.watch(ROUTE).status().set_aside == 0
+
+
 async def test_a_retry_that_succeeds_resolves_the_failure_and_lets_it_expire() -> None:
     bench = bench_of(ROUTE, life=600.0)
     refusing(bench, mail(1))
