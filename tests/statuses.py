@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
@@ -155,12 +156,13 @@ class Shown:
 
     well: bool = False
     clock: VirtualClock = field(default_factory=VirtualClock)
+    change: Callable[[DaemonStatus], DaemonStatus] = lambda status: status
 
     def __post_init__(self) -> None:
         self.meter = a_meter(self.clock)
 
     def status(self) -> DaemonStatus:
-        return a_status(self.meter, self.clock.now(), well=self.well)
+        return self.change(a_status(self.meter, self.clock.now(), well=self.well))
 
     def sight(self) -> Sight:
         usage = Usage({"PutItem": 12, "Query": 3}, {"read": 4.5, "write": 24.0})

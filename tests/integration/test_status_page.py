@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ from between_sims import Between, Child, between
 from chromium import Page, a_page
 from statuses import Shown
 
+from mailsyncd.meter import Meter
 from mailsyncd.observe.listening import listening
 from mailsyncd.observe.web.guard import Guard
 from mailsyncd.observe.web.server import MOST_CONNECTIONS, serving
+from mailsyncd.status import DaemonStatus, RouteState
 
 USERS = {"ann@gmail.example": "Gmail/ann", "bob@gmail.example": "Gmail/<b>bob</b>"}
 ROUTES = {f"{user} > {folder}" for user, folder in USERS.items()}
@@ -54,11 +57,11 @@ async def watched(directory: Path, **keys: object) -> AsyncIterator[tuple[Betwee
 
 
 @asynccontextmanager
-async def made_up(port: int) -> AsyncIterator[None]:
+async def made_up(port: int, shown: Shown | None = None) -> AsyncIterator[None]:
     """A page of a daemon that is not there, in this process."""
     async with (
         listening("127.0.0.1", port) as listener,
-        serving(listener.sockets, Guard(None, frozenset()), Shown().sight()),
+        serving(listener.sockets, Guard(None, frozenset()), (shown or Shown()).sight()),
     ):
         yield
 
@@ -297,3 +300,66 @@ async def test_the_page_fits_every_window_by_day_and_by_night(tmp_path: Path, wi
             assert words in told
         assert await page.value("document.querySelectorAll('#plot circle').length") > 50
         assert page.complaints == []
+
+
+def a_hundred(status: DaemonStatus) -> DaemonStatus:
+    """With figures as large as they get."""
+    first = replace(
+        status.routes[0], copied=12_345_678, unsettled=1_234_567, oldest_age=80_000.0, copied_age=86_000.0
+    )
+    names = [f"somebody.with.a.long.name.{n:03}@googlemail.example > Imported/of {n:03}" for n in range(100)]
+    late = replace(first, name=names[99], late=1000.0)
+    return replace(status, routes=(*(replace(first, name=name) for name in names[:99]), late))
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+async def test_a_hundred_routes_with_large_figures_fit_and_what_is_late_comes_first(
+    tmp_path: Path, width: int
+) -> None:
+    port = a_port()
+    async with made_up(port, Shown(change=a_hundred)), a_page(tmp_path / "profile") as page:
+        await page.look(width=width, height=800, mobile=width < 500)
+        await page.open(f"http://127.0.0.1:{port}/")
+        await page.until("document.querySelectorAll('.route').length === 40")
+        await nothing_is_cut_off(page)
+        narrow = "[...document.querySelectorAll('.figure')].filter(one => one.scrollWidth > one.clientWidth)"
+        assert await page.value(f"{narrow}.map(one => one.textContent)") == []
+        assert ".099@" in await page.value("document.querySelector('.route.warn').textContent")
+        assert await page.value("document.querySelector('.route').classList.contains('warn')")
+        await page.value("document.getElementById('more').click()")
+        await page.until("document.querySelectorAll('.route').length === 100")
+        assert page.complaints == []
+
+
+def at_the_start(status: DaemonStatus) -> DaemonStatus:
+    fields = {"state": RouteState.CONNECTING, "listed_age": None, "copied": 0, "copied_age": None}
+    return replace(status, routes=tuple(replace(one, **fields) for one in status.routes))  # type: ignore[arg-type]
+
+
+async def test_before_anything_was_looked_at_the_page_does_not_say_that_all_is_well(tmp_path: Path) -> None:
+    port = a_port()
+    shown = Shown(well=True, change=at_the_start)
+    shown.meter = Meter()
+    async with made_up(port, shown), a_page(tmp_path / "profile") as page:
+        await page.open(f"http://127.0.0.1:{port}/")
+        await page.until("document.querySelectorAll('.route').length === 5")
+        assert await page.value("document.getElementById('verdict').textContent") == "Connecting …"
+        assert (
+            await page.value("document.querySelector('#plot .empty').textContent")
+            == "No mail in the last hour"
+        )
+
+
+async def test_a_command_to_run_is_told_once(tmp_path: Path) -> None:
+    def with_a_command(status: DaemonStatus) -> DaemonStatus:
+        eve = status.accounts[1]
+        detail = f"{eve.name}: it was revoked. Run: {eve.command}"
+        return replace(status, accounts=(replace(eve, detail=detail),))
+
+    port = a_port()
+    async with made_up(port, Shown(change=with_a_command)), a_page(tmp_path / "profile") as page:
+        await page.open(f"http://127.0.0.1:{port}/")
+        await page.until("document.querySelectorAll('#accounts li').length === 1")
+        said = await page.value("document.getElementById('accounts').textContent")
+        assert said.count("mailsyncd auth gmail") == 1
+        assert said.count("eve@gmail.example: ") == 0

@@ -4,6 +4,7 @@
 import { draw, quantile, shape, span } from "./plot.js";
 
 const EVERY = 1000, DEADLINE = 5000, SHOWN = 40; // milliseconds, milliseconds, routes
+const LATE = 900; // seconds
 const $ = id => document.getElementById(id);
 const TONES = {
   watching: "good", writing: "good", good: "good", standby: "", unused: "", connecting: "",
@@ -32,6 +33,17 @@ function make(name, className, ...children) {
   return made;
 }
 
+// Long names break where they have a joint, if they have to break.
+function jointed(text) {
+  return text.split(/(?<=[@./+])/).flatMap((part, n) => n ? [document.createElement("wbr"), part] : [part]);
+}
+
+// A detail without what stands beside it anyhow.
+function detailed(detail, account, command = "") {
+  const told = detail.startsWith(`${account}: `) ? detail.slice(account.length + 2) : detail;
+  return command && told.endsWith(` Run: ${command}`) ? told.slice(0, -command.length - 6) : told;
+}
+
 function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
@@ -41,15 +53,19 @@ function say(element, text) {
 const rows = new Map();
 let all = false, latest = null;
 
-function row(name) {
+function title(name) {
   const [account, folder] = name.split(" > ");
+  const into = folder === undefined ? [] : [make("small", "", ...jointed(`→ ${folder}`))];
+  return make("div", "name", ...jointed(account), ...into);
+}
+
+function row(name) {
   const parts = {
     flow: shape("svg", { class: "flow", viewBox: "0 0 120 24", preserveAspectRatio: "none", role: "img" }),
     last: make("span"), lastLabel: make("small"), open: make("span"), openLabel: make("small"),
     detail: make("p", "detail"), copied: null, flowKey: null,
   };
-  const into = make("small", "", folder === undefined ? "" : `→ ${folder}`);
-  parts.element = make("li", "route", make("span", "dot"), make("div", "name", account, into), parts.flow,
+  parts.element = make("li", "route", make("span", "dot"), title(name), parts.flow,
     make("div", "figure last", parts.last, parts.lastLabel), make("div", "figure open", parts.open, parts.openLabel), parts.detail);
   rows.set(name, parts);
   return parts;
@@ -74,7 +90,7 @@ function flow(parts, minutes) {
 
 function showRoute(route) {
   const parts = rows.get(route.name) ?? row(route.name);
-  const tone = TONES[route.state] ?? "", arrived = parts.copied !== null && route.copied > parts.copied;
+  const tone = toneOf(route), arrived = parts.copied !== null && route.copied > parts.copied;
   parts.copied = route.copied;
   parts.element.classList.remove("good", "warn", "bad");
   if (tone) parts.element.classList.add(tone);
@@ -86,18 +102,24 @@ function showRoute(route) {
   flow(parts, route.flow);
   say(parts.last, route.copied_age === null ? number(route.copied) : ago(route.copied_age));
   say(parts.lastLabel, route.copied_age === null ? "copied" : `${number(route.copied)} copied`);
-  say(parts.open, route.unsettled ? number(route.unsettled) : word(route.state));
-  say(parts.openLabel, route.unsettled ? `waiting ${lasting(route.oldest_age ?? 0)}` : route.set_aside ? `${number(route.set_aside)} set aside` : route.listed_age === null ? "" : `looked ${ago(route.listed_age)}`);
+  const open = route.unsettled && number(route.unsettled), well = route.state === "watching";
+  say(parts.open, open && well ? open : word(route.state));
+  say(parts.openLabel, open ? (well ? `waiting ${lasting(route.oldest_age ?? 0)}` : `${open} waiting`) : route.set_aside ? `${number(route.set_aside)} set aside` : route.listed_age === null ? "" : `looked ${ago(route.listed_age)}`);
   const wait = route.pause >= 1 && tone !== "good" ? ` (again in ${lasting(route.pause)})` : "";
-  say(parts.detail, route.detail ? route.detail + wait : "");
+  say(parts.detail, route.detail ? detailed(route.detail, route.name.split(" > ")[0]) + wait : "");
   parts.detail.hidden = !route.detail;
   return parts.element;
+}
+
+function toneOf(route) {
+  const tone = TONES[route.state] ?? "";
+  return tone === "good" && route.late > LATE ? "warn" : tone;
 }
 
 function showRoutes(status) {
   const asleep = new Set(status.writers.filter(one => one.state === "standby").map(one => one.name));
   const routes = status.routes.map(one => asleep.has(one.destination) ? { ...one, state: "standby", detail: "" } : one);
-  const rank = one => RANKS[TONES[one.state] ?? ""];
+  const rank = one => RANKS[toneOf(one)];
   const sorted = [...routes].sort((a, b) => rank(a) - rank(b) || a.name.localeCompare(b.name));
   const shown = all ? sorted : sorted.slice(0, SHOWN);
   const elements = shown.map(showRoute), list = $("routes");
@@ -117,7 +139,7 @@ function pill(state, text = word(state)) {
 }
 
 function item(name, mark, ...lines) {
-  return make("li", "item", make("span", "name", name), mark, ...lines.filter(Boolean));
+  return make("li", "item", title(name), mark, ...lines.filter(Boolean));
 }
 
 function destination(one) {
@@ -134,9 +156,10 @@ function account(one, now) {
   const left = one.ends_at === null ? null : one.ends_at - now, needs = one.state === "needs_sign_in";
   const soon = left !== null && left < 14 * 86400;
   const lines = [];
-  if (one.detail) lines.push(make("p", "why", one.detail));
+  const shown = one.command && (needs || soon);
+  if (one.detail) lines.push(make("p", "why", detailed(one.detail, one.name, shown ? one.command : "")));
   if (left !== null) lines.push(make("p", "", left > 0 ? `good for ${span(left)} more` : "has ended", one.ends_why ? `: ${one.ends_why}` : ""));
-  if (one.command && (needs || soon)) lines.push(make("p", "", "run ", make("code", "", one.command)));
+  if (shown) lines.push(make("p", "", "run ", make("code", "", one.command)));
   if (!one.is_kept) lines.push(make("p", "why", "its newest refresh token is in memory only: a restart would not have it"));
   return item(one.name, make("span", `pill ${needs ? "bad" : soon ? "warn" : TONES[one.state] ?? ""}`, soon && !needs ? "ends soon" : word(one.state)), ...lines);
 }
@@ -157,12 +180,18 @@ function fill(list, items, nothing) {
 
 // ------------------------------------------------------------------ all of it
 
+// Nothing was looked at yet, and nothing is known to be wrong.
+function begins(status) {
+  return status.health === "healthy" && status.routes.length > 0 && status.routes.every(one => one.state === "connecting" && one.listed_age === null);
+}
+
 function verdict(status) {
+  if (begins(status)) return "Connecting …";
   if (status.health === "healthy") {
     const open = status.routes.reduce((sum, one) => sum + one.unsettled, 0);
     return status.writers.length && status.writers.every(one => one.state === "standby") ? "Standing by" : open ? "Copying" : "All mail is there";
   }
-  const needy = [...status.routes, ...status.writers].some(one => one.state === "needs_sign_in" || one.state === "blocked");
+  const needy = [...status.routes, ...status.writers].some(one => TONES[one.state] === "bad");
   if (status.state_away) return "The state store is away: nothing is copied";
   if (status.health === "failing") return "Nothing can be copied";
   return needy ? "Something needs you" : "Some of it has to wait";
@@ -177,7 +206,7 @@ function story(status) {
 
 function show(status) {
   latest = status;
-  document.body.dataset.health = status.health;
+  document.body.dataset.health = begins(status) ? "unknown" : status.health;
   document.title = `${verdict(status)} – mailsyncd`;
   say($("verdict"), verdict(status));
   say($("story"), story(status));
@@ -191,7 +220,7 @@ function show(status) {
   const oldest = Math.max(0, ...status.routes.map(one => one.oldest_age ?? 0));
   say($("waiting"), number(open));
   say($("waiting-label"), open ? `waiting, the oldest for ${lasting(oldest)}` : "waiting");
-  $("waiting").parentElement.classList.toggle("warn", status.routes.some(one => one.late > 900));
+  $("waiting").parentElement.classList.toggle("warn", status.routes.some(one => one.late > LATE));
   const aside = status.routes.reduce((sum, one) => sum + one.set_aside, 0);
   say($("aside"), number(aside));
   $("aside").parentElement.classList.toggle("warn", aside > 0);
