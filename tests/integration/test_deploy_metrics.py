@@ -14,6 +14,8 @@ import pytest
 from needs import lack
 from statuses import Shown
 
+from mailsyncd.errors import AuthRejected, RouteBlocked
+from mailsyncd.meter import cause_of
 from mailsyncd.observe.exposition import exposition
 
 ROOT = Path(__file__).parents[2]
@@ -21,6 +23,7 @@ RULES = ROOT / "deploy/prometheus-rules.yml"
 DASHBOARD = ROOT / "deploy/grafana-dashboard.json"
 NAME = re.compile(r"\b(?:mailsyncd|process)_[a-z_]+\b(?!=)")
 LABEL = re.compile(r'\b([a-z_]+)\s*(?:=~|!~|!=|=)\s*"')
+MATCHER = re.compile(r'\b([a-z_]+)\s*(?:=~|!~|!=|=)\s*"([^"$]+)"')
 SCRAPED = {"job", "instance", "le", "alertname", "alertstate"}  # what Prometheus adds by itself
 
 
@@ -30,6 +33,14 @@ def exported() -> tuple[set[str], set[str]]:
     series = [line for line in lines if not line.startswith("#")]
     labels = {label for line in series for label in re.findall(r'[{,]([a-z_]+)="', line)}
     return {re.split(r"[{ ]", line)[0] for line in series}, labels
+
+
+def exported_values() -> set[tuple[str, str]]:
+    """Labels with their values, and the causes of reconnects that the sample has none of."""
+    lines = exposition(Shown().sight()).decode().splitlines()
+    causes = {cause_of(None), cause_of(AuthRejected("")), cause_of(RouteBlocked(""))}
+    found = {pair for line in lines for pair in re.findall(r'[{,]([a-z_]+)="([^"]*)"', line)}
+    return found | {("cause", cause) for cause in causes}
 
 
 def texts(value: Any, keys: tuple[str, ...]) -> Iterator[str]:
@@ -70,6 +81,19 @@ def test_what_is_asked_for_is_exported(expressions: Any) -> None:
         for label in group.split(",")
     }
     assert (used | grouped) - labels - SCRAPED == set()
+
+
+@pytest.mark.parametrize("expressions", [of_dashboard, of_rules])
+def test_what_is_picked_out_by_its_labels_can_be_there(expressions: Any) -> None:
+    picked = {
+        (label, value)
+        for text in expressions()
+        for label, values in MATCHER.findall(text)
+        for value in values.split("|")
+        if label not in SCRAPED
+    }
+    assert len(picked) >= 3
+    assert picked - exported_values() == set()
 
 
 def test_every_alert_has_what_a_person_needs_of_it() -> None:
