@@ -52,7 +52,8 @@ def once(look: Look) -> int:
         print(seen.trouble, file=look.err)
     else:
         console = _console(look.out)
-        console.print(view(seen.status, look.now(), rows=None, plain=_is_plain(console)))
+        plain, width = _is_plain(console), console.size.width
+        console.print(view(seen.status, look.now(), rows=None, width=width, plain=plain))
     return seen.exit_status
 
 
@@ -96,8 +97,8 @@ def _seen(look: Look) -> Seen:
 def _shown(seen: Seen, look: Look, console: Console) -> RenderableType:
     if seen.trouble:
         return Text(printable(seen.trouble), style="bold red")
-    rows = console.size.height if console.is_terminal else None
-    return view(seen.status, look.now(), rows=rows, plain=_is_plain(console))
+    rows, width = console.size.height if console.is_terminal else None, console.size.width
+    return view(seen.status, look.now(), rows=rows, width=width, plain=_is_plain(console))
 
 
 def _console(out: TextIO) -> Console:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from mailsyncd.commands.check import reload_line
+from mailsyncd.commands.columns import Column, Room, Row, laid_out, wrapped
 from mailsyncd.commands.tables import printable
 
 BLOCKS, LETTERS = " ▁▂▃▄▅▆▇█", " .:-=+*#@"
-FAILURES = 5  # of those set aside that are shown
-FIXED = 14  # lines for what is not a route
-FEWEST = 3  # routes that are shown however small the terminal
+FAILURES, ACCOUNTS = 5, 5  # of those set aside, and of those who sign in, that are shown
+LOW, LEAST = 40, 2  # lines: in a terminal with fewer, so many sign-ins, and of what was set aside the number
+SOON = 14 * 86_400.0  # seconds before its end that a sign-in is worth a line
+AGED = 110  # columns from which the ages of a backlog are shown
 
 _COLOURS = {
     **dict.fromkeys(("healthy", "watching", "writing", "good"), "green"),
@@ -27,126 +28,194 @@ _RANKS = {"bold red": 0, "yellow": 1, "": 2, "green": 3}
 Told = Mapping[str, Any]
 
 
-def view(status: Told, now: float, *, rows: int | None, plain: bool) -> RenderableType:
-    """`rows` of the terminal, None for as many as it takes; `plain`: without block elements."""
-    routes = sorted(
-        status.get("routes", ()), key=lambda one: (_RANKS[_colour(one.get("state"))], one.get("name"))
-    )
-    shown = routes if rows is None else routes[: max(FEWEST, rows - FIXED - _below(status))]
-    parts: list[RenderableType] = [_head(status), Text(), _routes(shown, BLOCKS if not plain else LETTERS)]
-    if len(shown) < len(routes):
-        parts.append(Text(f"and {len(routes) - len(shown):,} more", "dim"))
-    parts.append(Text("backlog by age: up to 1 minute, 5 minutes, 1 hour, 1 day, and older", "dim"))
-    parts += [Text(), _destinations(status.get("writers", ()))]
+def view(status: Told, now: float, *, rows: int | None, width: int, plain: bool) -> RenderableType:
+    """`rows` and `width` of the terminal, rows None for as many as it takes; `plain`: without block
+    elements."""
+    room = Room(width, scarce=rows is not None)
+    low = rows is not None and rows < LOW
+    aside = status.get("set_aside", ())
+    above = [*_head(status, room, low=low), *([_number_aside(status)] if aside and low else ()), Text()]
+    below = [Text(), *_destinations(status.get("writers", ()), room)]
     if accounts := status.get("accounts", ()):
-        parts += [Text(), _accounts(accounts, now)]
-    if aside := status.get("set_aside", ()):
-        parts += [Text(), _set_aside(aside, now)]
-    return Group(*parts)
+        most = None if rows is None else LEAST if low else ACCOUNTS
+        below += [Text(), *_accounts(accounts, now, room, most)]
+    if aside and not low:
+        below += [Text(), *_set_aside(aside, now, room)]
+    left = None if rows is None else max(rows // 3, rows - len(above) - len(below) - 1)
+    lines = [*above, *_routes(status.get("routes", ()), room, BLOCKS if not plain else LETTERS, left), *below]
+    for line in lines if plain else ():
+        line.plain = line.plain.replace("…", "~")
+    return Group(*lines[:rows])
 
 
-def _below(status: Told) -> int:
-    """Lines for what stands below the routes, and changes in number."""
-    aside = min(FAILURES, len(status.get("set_aside", ())))
-    return len(status.get("writers", ())) + len(status.get("accounts", ())) + aside
-
-
-def _head(status: Told) -> Text:
+def _head(status: Told, room: Room, *, low: bool) -> list[Text]:
     health = str(status.get("health"))
-    head = Text(health, f"bold {_colour(health)}")
+    head = Text(health, f"bold {_colour(health)}", no_wrap=True, overflow="ellipsis")
     head.append(
         f"  mailsyncd {status.get('version')}, up {age(status.get('uptime'))}, run {status.get('run_id')}"
     )
-    if line := reload_line(status.get("reload", {})):
-        head.append(printable(f", last reload: {line}"))
+    lines = [head]
+    reload = status.get("reload", {})
+    if (line := reload_line(reload)) and not (low and reload.get("outcome") == "applied"):
+        lines += [Text(one, "dim") for one in wrapped(f"last reload: {line}", room.width, room)]
     if status.get("state_away"):
-        head.append("  the state store is away: nothing is copied", "bold red")
-    return head
+        lines.append(Text("the state store is away: nothing is copied", "bold red"))
+    return lines
 
 
 # ---------------------------------------------------------------------- tables
 
+_ROUTE = (
+    Column("ROUTE"),
+    Column("STATE"),
+    Column("LAST MESSAGE", right=True, wide=80),
+    Column("TOOK", right=True, wide=AGED),
+    Column("LAG", right=True),
+    Column("BACKLOG", right=True),
+    Column("BY AGE", wide=AGED),
+    Column("COPIED", right=True, wide=90),
+    Column("SET ASIDE", right=True, wide=90),
+)
 
-def _table(*heads: str) -> Table:
-    """A heading that ends in "#" is that of numbers."""
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for head in heads:
-        table.add_column(head.rstrip("#"), justify="right" if head.endswith("#") else "left", overflow="fold")
-    return table
+
+def _routes(found: Sequence[Told], room: Room, blocks: str, most: int | None) -> list[Text]:
+    """In `most` lines below the heading, if it has to be."""
+    routes = sorted(found, key=lambda one: (_RANKS[_colour(one.get("state"))], one.get("name")))
+    heading, *rows = laid_out(_ROUTE, [_route(one, blocks) for one in routes], room)
+    legend = room.width >= AGED and any(one.get("unsettled") for one in routes)
+    explained = [Text("backlog by age: up to 1 minute, 5 minutes, 1 hour, 1 day, and older", "dim")]
+    after = explained if legend else []
+    lines, shown = list(heading), 0
+    left = None if most is None else most - len(after)
+    for row in rows:
+        more = 0 if shown + 1 == len(rows) else 1
+        if left is not None and shown and len(lines) - 1 + len(row) + more > left:
+            break
+        lines += row
+        shown += 1
+    if shown < len(rows):
+        lines.append(Text(f"and {len(rows) - shown:,} more", "dim"))
+    return lines + after
 
 
-def _routes(routes: Iterable[Told], blocks: str) -> Table:
-    table = _table(
-        "ROUTE", "STATE", "LAST MESSAGE#", "TOOK#", "LAG#", "BACKLOG#", "BY AGE", "COPIED#", "SET ASIDE#", ""
+def _route(one: Told, blocks: str) -> Row:
+    waiting, colour = one.get("unsettled") or 0, _colour(one.get("state"))
+    cells = (
+        _plain(one.get("name")),
+        _state(one.get("state")),
+        _plain(_ago(one.get("copied_age"))),
+        _plain(_took(one.get("copied_in"))),
+        _plain(age(one.get("oldest_age"))),
+        Text(f"{waiting:,}", "yellow" if waiting else "dim"),
+        Text(bars(one.get("ages") or (), blocks), "cyan"),
+        _plain(f"{one.get('copied') or 0:,}"),
+        _count(one.get("set_aside")),
     )
-    for one in routes:
-        waiting = one.get("unsettled") or 0
-        table.add_row(
-            _plain(one.get("name")),
-            _state(one.get("state")),
-            _plain(_ago(one.get("copied_age"))),
-            _plain(_took(one.get("copied_in"))),
-            _plain(age(one.get("oldest_age"))),
-            Text(f"{waiting:,}", "yellow" if waiting else "dim"),
-            Text(bars(one.get("ages") or (), blocks), "cyan"),
-            _plain(f"{one.get('copied') or 0:,}"),
-            _count(one.get("set_aside")),
-            _detail(one),
-        )
-    return table
+    return Row(cells, _detail(one), colour if colour != "green" else "dim")
 
 
-def _destinations(writers: Iterable[Told]) -> Table:
-    table = _table("DESTINATION", "STATE", "IN FLIGHT#", "QUEUED#", "SETTLING#", "PAUSE#", "LEASE", "")
+_DESTINATION = (
+    Column("DESTINATION"),
+    Column("STATE"),
+    Column("IN FLIGHT", right=True, wide=70),
+    Column("QUEUED", right=True),
+    Column("SETTLING", right=True, wide=70),
+    Column("PAUSE", right=True),
+    Column("LEASE", wide=100),
+)
+
+
+def _destinations(writers: Sequence[Told], room: Room) -> list[Text]:
+    rows = []
     for one in writers:
         pause = one.get("pause") or 0.0
         host, *rest = str(one.get("holder") or "").split("/")
         owner = f"{host}, process {rest[2]}" if len(rest) == 4 else host or "nobody known"
         lease = owner if one.get("epoch") is None else f"here, term {one['epoch']} ({owner})"
-        table.add_row(
+        cells = (
             _plain(one.get("name")),
             _state(one.get("state")),
             *(_plain(f"{one.get(key) or 0:,}") for key in ("in_flight", "queued", "settling")),
             Text(age(pause) if pause >= 1 else "-", "yellow" if pause >= 1 else ""),
             _plain(lease),
-            _plain(one.get("detail") or ""),
         )
-    return table
+        rows.append(Row(cells, one.get("detail") or "", _colour(one.get("state"))))
+    return _flat(laid_out(_DESTINATION, rows, room))
 
 
-def _accounts(accounts: Iterable[Told], now: float) -> Table:
-    table = _table("SIGN-IN", "STATE", "TOKEN#", "GOOD FOR#", "")
-    for one in accounts:
+_ACCOUNT = (
+    Column("SIGN-IN"),
+    Column("STATE"),
+    Column("TOKEN", right=True, wide=70),
+    Column("GOOD FOR", right=True),
+)
+
+
+def _accounts(accounts: Sequence[Told], now: float, room: Room, most: int | None) -> list[Text]:
+    """Those that need somebody first; where lines are scarce, the others are only counted."""
+
+    def is_well(one: Told) -> bool:
         ends = one.get("ends_at")
-        needs = one.get("state") == "needs_sign_in"
-        help_ = (
-            f"{one.get('detail') or ''}  run: {one.get('command')}"
-            if needs
-            else one.get("detail") or one.get("ends_why")
-        )
-        table.add_row(
-            _plain(one.get("name")),
-            _state(one.get("state")),
-            _plain(age(one.get("access_ends_in"))),
-            _plain("-" if ends is None else age(max(0.0, ends - now))),
-            _plain(help_ or ""),
-        )
-    return table
+        return one.get("state") in ("good", "unused") and (ends is None or ends - now > SOON)
+
+    found = sorted(
+        accounts, key=lambda one: (_RANKS[_colour(one.get("state"))], is_well(one), one.get("name"))
+    )
+    shown = found if most is None else [one for one in found if not is_well(one)][:most]
+    if most is not None and not shown:
+        return [Text(f"SIGN-INS  all {len(found):,} are good", "dim")]
+    lines = _flat(laid_out(_ACCOUNT, [_account(one, now) for one in shown], room))
+    if len(shown) < len(found) and most != LEAST:
+        lines.append(Text(f"and {len(found) - len(shown):,} more", "dim"))
+    return lines
 
 
-def _set_aside(found: Sequence[Told], now: float) -> Table:
-    table = _table("SET ASIDE", "WHEN#", "KIND", "NEXT TRY#", "ID", "WHY")
+def _account(one: Told, now: float) -> Row:
+    ends, needs = one.get("ends_at"), one.get("state") == "needs_sign_in"
+    detail, command = str(one.get("detail") or ""), str(one.get("command") or "")
+    if needs and command and not detail.endswith(command):
+        detail = f"{detail}  run: {command}"
+    cells = (
+        _plain(one.get("name")),
+        _state(one.get("state")),
+        _plain(age(one.get("access_ends_in"))),
+        _plain("-" if ends is None else age(max(0.0, ends - now))),
+    )
+    return Row(cells, detail or str(one.get("ends_why") or ""), _colour(one.get("state")) if needs else "dim")
+
+
+_ASIDE = (
+    Column("SET ASIDE"),
+    Column("WHEN", right=True, wide=70),
+    Column("KIND"),
+    Column("NEXT TRY", right=True, wide=70),
+    Column("ID"),
+)
+
+
+def _number_aside(status: Told) -> Text:
+    number = sum(one.get("set_aside") or 0 for one in status.get("routes", ()))
+    text = Text(no_wrap=True, overflow="ellipsis").append(f"{number:,} set aside", "red")
+    return text.append(": mailsyncd failures list", "dim")
+
+
+def _set_aside(found: Sequence[Told], now: float, room: Room) -> list[Text]:
+    rows = []
     for one in reversed(found[-FAILURES:]):
         next_at = one.get("next_attempt_at")
-        table.add_row(
+        cells = (
             _plain(one.get("route")),
             _plain(_ago(max(0.0, now - one["at"]))),
             Text(printable(str(one.get("kind"))), "red"),
             _plain("by hand" if next_at is None else f"in {age(max(0.0, next_at - now))}"),
             _plain(f"{one.get('uidvalidity')}-{one.get('uid')}"),
-            _plain(one.get("error")),
         )
-    return table
+        rows.append(Row(cells, str(one.get("error") or "")))
+    return _flat(laid_out(_ASIDE, rows, room))
+
+
+def _flat(lines: Sequence[Sequence[Text]]) -> list[Text]:
+    return [one for row in lines for one in row]
 
 
 # ----------------------------------------------------------------------- cells
@@ -169,9 +238,12 @@ def _count(number: int | None) -> Text:
     return Text(f"{number or 0:,}", "red" if number else "dim")
 
 
-def _detail(route: Told) -> Text:
-    detail, pause = route.get("detail") or "", route.get("pause") or 0.0
-    return _plain(f"{detail} (again in {age(pause)})" if detail and pause >= 1 else detail)
+def _detail(route: Told) -> str:
+    """Without the account before it, which stands above it."""
+    detail, pause = str(route.get("detail") or ""), route.get("pause") or 0.0
+    account = str(route.get("name")).partition(" > ")[0]
+    detail = detail.removeprefix(f"{account}: ")
+    return f"{detail} (again in {age(pause)})" if detail and pause >= 1 else detail
 
 
 def bars(counts: Sequence[int], blocks: str) -> str:

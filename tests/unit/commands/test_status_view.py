@@ -16,6 +16,7 @@ import pytest
 from rich.console import Console
 from statuses import Shown
 
+from mailsyncd.commands.columns import shortened
 from mailsyncd.commands.status import Look, once, watch
 from mailsyncd.commands.status_view import BLOCKS, LETTERS, age, bars, view
 from mailsyncd.observe.control import as_json
@@ -25,7 +26,8 @@ NOW = 1_700_000_000.0
 
 def drawn(status: dict[str, Any], *, rows: int | None = None, plain: bool = False, width: int = 200) -> str:
     out = io.StringIO()
-    Console(file=out, width=width, force_terminal=False).print(view(status, NOW, rows=rows, plain=plain))
+    picture = view(status, NOW, rows=rows, width=width, plain=plain)
+    Console(file=out, width=width, force_terminal=False).print(picture)
     return out.getvalue()
 
 
@@ -62,6 +64,36 @@ def test_what_has_trouble_comes_first_and_the_rest_is_counted() -> None:
     names = [line.split()[0] for line in lines if "@gmail.example >" in line]
     assert names[:2] == ["eve@gmail.example", "cleo@gmail.example"]
     assert any("more" in line and line.startswith("and 4") for line in lines)
+
+
+@pytest.mark.parametrize(("width", "rows"), [(60, 24), (80, 24), (140, 40), (200, 60), (40, 10)])
+@pytest.mark.parametrize("many", [False, True])
+def test_it_fits_the_terminal_and_what_is_wrong_can_be_read(width: int, rows: int, many: bool) -> None:
+    status = told()
+    long = "bob.the.builder.with.a.long.name@googlemail.example > Gmail/Imported mail/bob the builder"
+    status["routes"][1]["name"] = long
+    if many:
+        status["routes"] += [status["routes"][1] | {"name": f"{long} {n}"} for n in range(100)]
+        status["accounts"] += [status["accounts"][0] | {"name": f"{n}@x.example"} for n in range(100)]
+    lines = drawn(status, rows=rows, width=width).splitlines()
+    assert len(lines) <= rows
+    assert max(map(len, lines)) <= width
+    text = " ".join(" ".join(lines).split())
+    for words in ("eve@gmail.example", "needs sign in", "sign in again (again in 3m30s)", "throttled"):
+        assert words in text or rows == 10
+    (heading,) = [line for line in lines if line.startswith("ROUTE")]
+    eve = lines[lines.index(heading) + 1]
+    assert heading.index("STATE") == eve.index("needs sign in")
+    if rows > 10:
+        assert "run: mailsyncd auth gmail --account" in text
+        assert "2 set aside: mailsyncd failures list" in text if rows < 40 else "36,800,000 bytes" in text
+    if many:
+        assert any(line.startswith("and ") and line.endswith(" more") for line in lines)
+
+
+def test_a_name_that_is_too_long_keeps_both_its_ends() -> None:
+    assert shortened("ann@gmail.example > Gmail/ann", 40) == "ann@gmail.example > Gmail/ann"
+    assert shortened("bob.the.builder@gmail.example > Gmail/bob", 20) == "bob.the.bu…Gmail/bob"
 
 
 def test_nothing_that_is_told_steers_the_terminal() -> None:
