@@ -302,6 +302,47 @@ async def test_the_page_fits_every_window_by_day_and_by_night(tmp_path: Path, wi
         assert page.complaints == []
 
 
+FAINT = """
+(() => {
+  const parts = text => text.match(/[\\d.]+/g).map(Number);
+  const light = text => {
+    const [r, g, b] = parts(text).map(v => (v /= 255) <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
+    return .2126 * r + .7152 * g + .0722 * b;
+  };
+  const ground = one => {
+    for (; one; one = one.parentElement) {
+      const colour = getComputedStyle(one).backgroundColor;
+      if ((parts(colour)[3] ?? 1) > .99) return colour;
+    }
+    return "rgb(255, 255, 255)";
+  };
+  const speaks = one => [...one.childNodes].some(node => node.nodeType === 3 && node.textContent.trim());
+  const seen = one => one.getClientRects().length && speaks(one);
+  const told = [...document.body.querySelectorAll("*")].filter(seen);
+  return told.flatMap(one => {
+    const style = getComputedStyle(one), ink = light(one.closest("svg") ? style.fill : style.color);
+    const below = light(ground(one)), [high, low] = [Math.max(ink, below) + .05, Math.min(ink, below) + .05];
+    return high / low < 4.5 ? [`${one.textContent.slice(0, 40)}: ${high / low}`] : [];
+  });
+})()
+"""
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("busy", [False, True])
+async def test_every_word_stands_out_from_its_ground(tmp_path: Path, dark: bool, busy: bool) -> None:
+    port = a_port()
+    shown = Shown() if busy else Shown(well=True, change=at_the_start)
+    if not busy:
+        shown.meter = Meter()
+    async with made_up(port, shown), a_page(tmp_path / "profile") as page:
+        await page.look(width=1280, height=800, dark=dark)
+        await page.open(f"http://127.0.0.1:{port}/")
+        await page.until("document.querySelectorAll('.route').length === 5")
+        await asyncio.sleep(2)  # until no row is lit up by mail that came
+        assert await page.value(FAINT) == [], "WCAG 2.2, 1.4.3: a contrast of 4.5 to 1"
+
+
 def a_hundred(status: DaemonStatus) -> DaemonStatus:
     """With figures as large as they get."""
     first = replace(
