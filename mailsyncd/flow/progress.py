@@ -128,14 +128,13 @@ class Progress:
                 or one.uid in self._open
             ):
                 continue
-            self._open[one.uid] = self._new[one.uid] = one.seen_mono
+            self._open[one.uid] = one.seen_mono
             heapq.heappush(self._heap, one.uid)
             if status is None:
                 fresh.append(one)
         lane = Lane.OLD if len(fresh) > at_once else Lane.LIVE
-        if lane is Lane.OLD:
-            for one in fresh:
-                del self._new[one.uid]
+        if lane is Lane.LIVE:
+            self._new.update((one.uid, one.seen_mono) for one in fresh)
         self.todo[lane].extend(fresh)
         self.filled[lane].set()
         return len(fresh)
