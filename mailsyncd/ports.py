@@ -102,6 +102,11 @@ class SourceSession(Protocol):
     def ends_mono(self) -> float | None:
         """When to leave before the token dies (A15); None where it does not."""
 
+    @property
+    def lists_at_once(self) -> bool:
+        """Whether all that lies below UIDNEXT can be listed at once. Exchange is known to count a message
+        before it can be had by its UID (B20)."""
+
     async def search(
         self, after: int, *, before: int | None = None, since: date | None = None, raw: str | None = None
     ) -> list[int]:

@@ -102,6 +102,8 @@ class FakeMailbox:
     fail_connect: list[MailsyncError] = field(default_factory=list)
     refuse_read: Callable[[Sequence[int]], MailsyncError | None] = lambda uids: None
     ends_mono: float | None = None
+    lists_at_once: bool = True
+    hidden: set[int] = field(default_factory=set)  # counted by UIDNEXT, and listed by nothing yet
     _news: asyncio.Event = field(default_factory=asyncio.Event)
     _lost: MailsyncError | None = None
 
@@ -139,6 +141,10 @@ class FakeSourceSession:
     def ends_mono(self) -> float | None:
         return self._box.ends_mono
 
+    @property
+    def lists_at_once(self) -> bool:
+        return self._box.lists_at_once
+
     async def _turn(self) -> None:
         await asyncio.sleep(0)
         if self._box._lost:
@@ -154,14 +160,14 @@ class FakeSourceSession:
             day = datetime.fromtimestamp(instant(when) or 0, UTC).date()
             if uid > after and (before is None or uid < before) and (since is None or day >= since):
                 found.append(uid)
-        return found
+        return [uid for uid in found if uid not in self._box.hidden]
 
     async def describe(self, uids: Sequence[int]) -> list[Listing]:
         await self._turn()
         return [
             Listing(uid, len(self._box.messages[uid][0]), *self._box.messages[uid][1:])
             for uid in sorted(uids)
-            if uid in self._box.messages
+            if uid in self._box.messages and uid not in self._box.hidden
         ]
 
     async def newest(self, after: int) -> list[Listing]:

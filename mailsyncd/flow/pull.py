@@ -29,6 +29,7 @@ log = structlog.get_logger()
 
 AT_ONCE = 200  # messages: a longer listing is a backlog
 PAGE = 500  # messages described by one request
+CONFIRMED = 60.0  # seconds until a listing without what the server had promised is taken for the truth
 
 
 class Puller:
@@ -50,6 +51,7 @@ class Puller:
         self._clock = clock
         self._max_size = max_size
         self._allowance = allowance
+        self._promised: tuple[int, int, float] | None = None  # UIDVALIDITY, UID, since when
 
     async def pull(
         self, session: SourceSession, progress: Progress, via: Via, beside: Coroutine[Any, Any, None]
@@ -60,12 +62,26 @@ class Puller:
         sightings: list[Sighting] = []
         await all_of(self._look(session, progress, via, sightings), beside)
         if via is not Via.PUSH or not self._is_plain(progress):
-            progress.listed(examined_to)
+            progress.listed(self._shown(session, progress, sightings, examined_to))
         reached(Step.LISTED)
         fresh = progress.expect(sightings, AT_ONCE)
         if fresh:
             log.info("mailbox.listed", new=fresh, via=via.value)
         return fresh
+
+    def _shown(
+        self, session: SourceSession, progress: Progress, sightings: Sequence[Sighting], promised: int
+    ) -> int:
+        """Up to which UID nothing else is to come. What the server promised and does not list was most
+        likely deleted; but where it may yet turn up, only a later listing without it proves that."""
+        seen = max((one.uid for one in sightings), default=progress.listed_to)
+        if session.lists_at_once or promised <= seen:
+            return promised
+        now, before = self._clock.monotonic(), self._promised
+        if before is None or before[0] != progress.uidvalidity or before[1] <= seen:
+            self._promised = before = (progress.uidvalidity, promised, now)
+        _, missing, since = before
+        return min(missing, promised) if now - since >= CONFIRMED else seen
 
     async def _look(
         self, session: SourceSession, progress: Progress, via: Via, found: list[Sighting]

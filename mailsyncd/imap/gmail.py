@@ -90,7 +90,7 @@ class GmailSession:
         self._connection = session.connection
         self._settings = source
         self._has_idle = session.has("IDLE")
-        self._has_gm = session.has("X-GM-EXT-1")
+        self._has_gm = self.lists_at_once = session.has("X-GM-EXT-1")
         self._uidvalidity = self._uidnext = self._exists = self._recent = 0
         self._uidnext_said = True
         self._early = early.EarlyBodies(source.max_literal)

@@ -116,6 +116,7 @@ class BoxSession:
         self.lost = False
         self.stirred = asyncio.Event()
         self._uidvalidity, self._uidnext = box.uidvalidity, box.uidnext
+        self.lists_at_once = bool(box.uidvalidity % 2)  # both kinds of servers
         self.ends_mono = None if box.lives is None else box.clock.monotonic() + box.lives
 
     def cut(self) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 from fakes import FakeMailbox, mail
@@ -241,3 +243,65 @@ async def test_news_of_nothing_and_mail_that_goes_as_it_comes_disturb_nobody() -
     mark = await bench.store.watermark(ROUTE.key)
     assert mark is not None
     assert mark.last_uid >= max(n + 1 for n in range(60) if n % 3 == 0)
+
+
+# ------------------------------------------------- counted before it can be listed
+
+
+def counting_early(bench: Bench) -> FakeMailbox:
+    """A mailbox with two messages, of which the newer is counted by UIDNEXT and can't be listed."""
+    box = bench.boxes[ROUTE]
+    box.lists_at_once = False
+    for number in (1, 2):
+        box.deliver(mail(number))
+    box.hidden = {2}
+    return box
+
+
+async def test_a_message_that_is_counted_before_it_can_be_listed_is_copied_when_it_can() -> None:
+    bench = bench_of(ROUTE)
+    box = counting_early(bench)
+    async with bench.running():
+        await bench.clock.advance(30)
+        assert copies(bench) == [mail(1)]
+        box.hidden.clear()
+        await bench.clock.advance(400)
+    assert copies(bench) == [mail(1), mail(2)]
+
+
+async def test_run_once_passes_over_nothing_that_was_promised() -> None:
+    bench = bench_of(ROUTE)
+    box = counting_early(bench)
+    assert await once(bench)
+    assert copies(bench) == [mail(1)]
+    box.hidden.clear()
+    assert await once(replace(bench, owner="two", gone=frozenset({"one"})))
+    assert copies(bench) == [mail(1), mail(2)]
+
+
+async def test_what_stays_away_was_deleted_and_is_passed_over() -> None:
+    bench = bench_of(ROUTE)
+    box = counting_early(bench)
+    del box.messages[2]
+    async with bench.running():
+        await bench.clock.advance(30)
+        assert (await watermark(bench)).last_uid == 1
+        await bench.clock.advance(400)
+        assert (await watermark(bench)).last_uid == 2
+        box.deliver(mail(3))
+        await bench.clock.advance(10)
+    assert copies(bench) == [mail(1), mail(3)]
+
+
+async def watermark(bench: Bench) -> Watermark:
+    stored = await bench.store.watermark(ROUTE.key)
+    assert stored is not None
+    return stored
+
+
+async def once(bench: Bench) -> bool:
+    """run-once, which must come to its end."""
+    task = asyncio.create_task(bench.destination.run_once())
+    await bench.clock.advance(60)
+    assert task.done()
+    return task.result()
