@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 
 from mailsyncd.errors import (
+    ConnectionLost,
     LeaseLost,
     MailsyncError,
     MessageRejected,
@@ -182,7 +183,7 @@ class Delivery:
         is shown with its routes, and each message meets it again."""
         try:
             await self._writer.folders.open(wire.session, route)
-        except RouteBlocked:
+        except (RouteBlocked, ConnectionLost):  # a new connection is no reason to be silent over it
             pass
         except Transient as error:
             self._pause(wire.window, error)

@@ -154,13 +154,15 @@ class Tenancy:
         """For a single cycle: False if another daemon holds it. One that by the wall clock was left behind
         is watched for its life, like any other: that clock only says whether to wait. Raises LeaseLost."""
         first = seen = await self.try_take()
+        told = False
         while first is not None and seen is not None:
             held = seen[0]
             age = abs(self._clock.now() - held.renewed_at)
             if self.retired or age < max(held.life, self._life) or beat_of(held) != beat_of(first[0]):
                 return False
-            if seen is first:
+            if not told:
                 log.warning("lease.left_behind", destination=self.destination, holder=held.owner)
+                told = True
             await self._clock.sleep(STANDBY_POLL)
             seen = await self.try_take(seen)
         return True

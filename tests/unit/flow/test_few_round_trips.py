@@ -142,6 +142,24 @@ async def test_a_destination_that_wants_a_pause_gets_it_from_a_folder_opened_ahe
     assert bench.outlook.bodies(ROUTE.folder) == [mail(1)]
 
 
+async def test_a_connection_that_is_lost_as_a_folder_is_opened_ahead_asks_for_no_pause() -> None:
+    bench = bench_of(ROUTE)
+    made_on_demand(bench)
+    bench.boxes[ROUTE].deliver(mail(1))
+    plain, cuts = bench.outlook.on_open, [ConnectionLost("cut")]
+
+    def cut(name: str, create: bool) -> MailsyncError | None:
+        return cuts.pop() if create and cuts else plain(name, create)
+
+    bench.outlook.on_open = cut
+    with structlog.testing.capture_logs() as logs:
+        async with bench.running():
+            await bench.clock.advance(1.5)
+    assert cuts == []
+    assert [one["event"] for one in logs if one["event"] == "writer.retrying"] == []
+    assert bench.outlook.bodies(ROUTE.folder) == [mail(1)]
+
+
 async def test_the_destination_is_not_dialled_where_nothing_is_new() -> None:
     bench = bench_of(ROUTE)
     bench.boxes[ROUTE].deliver(mail(1))

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from fakes import FakeOutlook, VirtualClock, breathe, mail
 from harness import Bench, a_route, bench_of
+from structlog.testing import capture_logs
 
 from mailsyncd.flow.gate import Gate
 from mailsyncd.flow.lease import Identity, Tenancy
@@ -92,12 +93,14 @@ async def left_behind(one: Bench) -> None:
 async def test_a_single_cycle_takes_over_what_was_left_behind_once_it_has_watched_it() -> None:
     one, two = two_daemons()
     await left_behind(one)
-    cycle = asyncio.create_task(two.destination.run_once())
-    await one.clock.advance(58)
-    assert one.outlook.bodies("Gmail/ann") == []
-    await one.clock.advance(10)
-    assert await cycle
+    with capture_logs() as lines:
+        cycle = asyncio.create_task(two.destination.run_once())
+        await one.clock.advance(58)
+        assert one.outlook.bodies("Gmail/ann") == []
+        await one.clock.advance(10)
+        assert await cycle
     assert one.outlook.bodies("Gmail/ann") == [mail(1)]
+    assert [line["event"] for line in lines].count("lease.left_behind") == 1
 
 
 async def test_a_single_cycle_gives_way_to_a_daemon_whose_clock_is_behind() -> None:
