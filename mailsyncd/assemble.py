@@ -4,7 +4,7 @@ concrete classes of the adapters."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -82,7 +82,7 @@ class Accounts:
     clock: Clock
     rng: Random
     stack: AsyncExitStack
-    _clients: dict[tuple[Path | None, int], httpx.AsyncClient] = field(default_factory=dict)
+    _clients: dict[Path | None, tuple[int, httpx.AsyncClient]] = field(default_factory=dict)
     _tokens: dict[Account, RefreshingTokens] = field(default_factory=dict)
 
     def login(self, account: Account, ca_file: Path | None) -> Login:
@@ -116,20 +116,27 @@ class Accounts:
         wanted = dict(reversed(accounts))
         self._tokens = {one: tokens for one, tokens in self._tokens.items() if one in wanted}
         for one, tokens in self._tokens.items():
-            tokens.trust(self._client(wanted[one]))
+            with suppress(OSError):  # the file was changed again since it was read: a later reload sees to it
+                tokens.trust(self._client(wanted[one]))
             tokens.look_again()
 
     def status(self) -> tuple[AccountStatus, ...]:
         return tuple(one.status() for one in self._tokens.values())
 
     def _client(self, ca_file: Path | None) -> httpx.AsyncClient:
-        key = (ca_file, ca_file.stat().st_mtime_ns if ca_file else 0)
-        if key not in self._clients:
+        written = ca_file.stat().st_mtime_ns if ca_file else 0
+        if ca_file not in self._clients or self._clients[ca_file][0] != written:
             from mailsyncd.auth.grant import token_client
 
-            self._clients[key] = token_client(ca_file)
-            self.stack.push_async_callback(self._clients[key].aclose)
-        return self._clients[key]
+            client = token_client(ca_file)
+            if not self._clients:
+                self.stack.push_async_callback(self._close)
+            self._clients[ca_file] = (written, client)  # one that is replaced keeps no connection open
+        return self._clients[ca_file][1]
+
+    async def _close(self) -> None:
+        for _, client in self._clients.values():
+            await client.aclose()
 
 
 def _home(account: Account) -> TokenHome:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import json
 import logging
+import os
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -320,3 +322,31 @@ async def test_an_authority_that_is_trusted_by_now_is_trusted_by_tokens_after_a_
         authorities.write_bytes(CERTIFICATE.encode() + certificate.read_bytes())
         accounts.keep([(account, authorities)])
         assert await login.tokens.token() == "access-canary"
+
+
+async def test_authorities_that_change_again_and_again_or_go_cost_a_reload_nothing(tmp_path: Path) -> None:
+    authorities = tmp_path / "ca.pem"
+    authorities.write_text(CERTIFICATE)
+    account = Account(
+        "a@example.org",
+        AuthKind.OAUTH,
+        client_id="id",
+        refresh_token=Secret(CONFIGURED),
+        token_url="https://localhost/token",
+    )
+    before = clients()
+    async with AsyncExitStack() as stack:
+        accounts = Accounts(MemoryStore(), SystemClock(), Random(1), stack)
+        accounts.login(account, authorities)
+        for written in range(1, 6):
+            os.utime(authorities, (written, written))
+            accounts.keep([(account, authorities)])
+        assert clients() == before + 1
+        authorities.unlink()
+        accounts.keep([(account, authorities)])
+        assert len(accounts.sources()) == 1
+
+
+def clients() -> int:
+    gc.collect()
+    return sum(isinstance(one, httpx.AsyncClient) for one in gc.get_objects())
