@@ -58,11 +58,13 @@ class Puller:
     ) -> int:
         """Take in all that is new; returns how many messages that is. `beside` shares the flight, and
         nothing is taken in if it raises."""
-        examined_to = session.mailbox.uidnext - 1
+        examined_to, asked = session.mailbox.uidnext - 1, self._clock.monotonic()
         sightings: list[Sighting] = []
         await all_of(self._look(session, progress, via, sightings), beside)
         if via is not Via.PUSH or not self._is_plain(progress):
-            progress.listed(self._shown(session, progress, sightings, examined_to))
+            if not session.lists_at_once:
+                examined_to = self._shown(progress, sightings, examined_to, asked)
+            progress.listed(examined_to)
         reached(Step.LISTED)
         fresh = progress.expect(sightings, AT_ONCE)
         if fresh:
@@ -70,18 +72,18 @@ class Puller:
         return fresh
 
     def _shown(
-        self, session: SourceSession, progress: Progress, sightings: Sequence[Sighting], promised: int
+        self, progress: Progress, sightings: Sequence[Sighting], promised: int, asked_mono: float
     ) -> int:
         """Up to which UID nothing else is to come. What the server promised and does not list was most
-        likely deleted; but where it may yet turn up, only a later listing without it proves that."""
+        likely deleted; but where it may yet turn up, only a listing that begins later proves that."""
         seen = max((one.uid for one in sightings), default=progress.listed_to)
-        if session.lists_at_once or promised <= seen:
+        if promised <= seen:
             return promised
-        now, before = self._clock.monotonic(), self._promised
+        before = self._promised
         if before is None or before[0] != progress.uidvalidity or before[1] <= seen:
-            self._promised = before = (progress.uidvalidity, promised, now)
+            self._promised = before = (progress.uidvalidity, promised, self._clock.monotonic())
         _, missing, since = before
-        return min(missing, promised) if now - since >= CONFIRMED else seen
+        return min(missing, promised) if asked_mono - since >= CONFIRMED else seen
 
     async def _look(
         self, session: SourceSession, progress: Progress, via: Via, found: list[Sighting]

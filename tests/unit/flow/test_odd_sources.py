@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
-from fakes import FakeMailbox, mail
+from fakes import FakeMailbox, FakeSourceSession, mail
 from harness import Bench, a_route, bench_of
 
 from mailsyncd.errors import RouteBlocked
@@ -291,6 +291,26 @@ async def test_what_stays_away_was_deleted_and_is_passed_over() -> None:
         box.deliver(mail(3))
         await bench.clock.advance(10)
     assert copies(bench) == [mail(1), mail(3)]
+
+
+async def test_a_slow_answer_proves_no_more_than_a_quick_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = bench_of(ROUTE)
+    box = counting_early(bench)
+    plain = FakeSourceSession.newest
+
+    async def slow(session: FakeSourceSession, after: int) -> list[Listing]:
+        found = await plain(session, after)
+        await bench.clock.sleep(90.0)
+        return found
+
+    async with bench.running():
+        await bench.clock.advance(1)
+        monkeypatch.setattr(FakeSourceSession, "newest", slow)
+        box.cut()
+        await bench.clock.advance(60)
+        box.hidden.clear()
+        await bench.clock.advance(700)
+    assert copies(bench) == [mail(1), mail(2)]
 
 
 async def watermark(bench: Bench) -> Watermark:
