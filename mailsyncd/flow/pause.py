@@ -17,14 +17,15 @@ class Pause:
     def __init__(self, clock: Clock) -> None:
         self.ends_mono = 0.0
         self._clock = clock
-        self._mended = asyncio.Event()
+        self._mended: asyncio.Event | None = None
 
     def after(self, error: Exception) -> None:
         """Why the next one is made."""
-        self._mended = error.mended if isinstance(error, SignInNeeded) else asyncio.Event()
+        self._mended = error.mended if isinstance(error, SignInNeeded) else None
 
     async def wait(self, seconds: float, *others: Coroutine[Any, Any, None]) -> None:
         """So long, or until it is mended, or one of the others ends."""
         self.ends_mono = self._clock.monotonic() + seconds
-        await first_of(self._clock.sleep(seconds), until(self._mended), *others)
-        self._mended = asyncio.Event()
+        mended = () if self._mended is None else (until(self._mended),)
+        await first_of(self._clock.sleep(seconds), *mended, *others)
+        self._mended = None

@@ -53,9 +53,7 @@ class Progress:
     listed_to: int
     twins: Twins | None = None
     todo: dict[Lane, deque[Sighting]] = field(default_factory=lambda: {lane: deque() for lane in Lane})
-    filled: dict[Lane, asyncio.Event] = field(
-        default_factory=lambda: {lane: asyncio.Event() for lane in Lane}
-    )
+    filled: asyncio.Event = field(default_factory=asyncio.Event)
     failures: OpenFailures = field(default_factory=OpenFailures)
     moved_mono: float = float("-inf")
     _known: dict[int, Status] = field(default_factory=dict)
@@ -136,7 +134,7 @@ class Progress:
         if lane is Lane.LIVE:
             self._new.update((one.uid, one.seen_mono) for one in fresh)
         self.todo[lane].extend(fresh)
-        self.filled[lane].set()
+        self.filled.set()
         return len(fresh)
 
     def listed(self, up_to: int) -> None:

@@ -119,7 +119,6 @@ class Puller:
         """
         todo = progress.todo[lane]
         while True:
-            progress.filled[lane].clear()
             while todo:
                 page = await self._describe(session, list(islice(todo, PAGE)))
                 if lane is Lane.OLD:
@@ -127,7 +126,8 @@ class Puller:
                 for sighting, listing in page:
                     await self._dispatch(sighting, listing, lane, progress)
                     todo.popleft()
-            await progress.filled[lane].wait()
+            progress.filled.clear()  # both lanes are woken, and whose there is nothing for waits again
+            await progress.filled.wait()
 
     async def _describe(
         self, session: SourceSession, page: Sequence[Sighting]

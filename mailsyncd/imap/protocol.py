@@ -225,9 +225,9 @@ class Connection(asyncio.Protocol):
             else:
                 self._unasked.count(len(text))  # [COPYUID ...] and other oddities (B22)
             return
-        self._unasked = Unasked()
-        self._pulse.last_answer = self._loop.time()
-        command.answer.set_result(status_of(rest))
+        self._unasked, self._pulse.last_answer = Unasked(), self._loop.time()
+        if not command.answer.done():  # its caller was cancelled in this turn of the loop
+            command.answer.set_result(status_of(rest))
         if command.continuation is not None and not command.continuation.done():
             command.continuation.cancel()
         if command is self._idle:

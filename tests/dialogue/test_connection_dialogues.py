@@ -145,6 +145,28 @@ async def test_the_answer_to_a_caller_who_left_is_taken_in_when_it_comes() -> No
         await connection.close()
 
 
+async def test_an_answer_in_the_very_moment_in_which_its_caller_leaves_harms_nobody() -> None:
+    """A task that is cancelled hears of it one turn of the event loop later."""
+
+    @greeted
+    async def script(line: Line) -> None:
+        await line.expect("NOOP")
+        line.say(f"{await line.expect('NOOP')} OK")
+        await line.until_closed()
+
+    async with served(script) as port:
+        connection = await dialled(port)
+        asked = await connection.begin("NOOP")
+        left = asyncio.create_task(connection.finish(asked))
+        await asyncio.sleep(0)
+        left.cancel()
+        connection.data_received(asked.tag + b" OK\r\n")
+        with pytest.raises(asyncio.CancelledError):
+            await left
+        assert (await connection.execute("NOOP")).status.kind == "OK"
+        await connection.close()
+
+
 async def test_an_append_whose_caller_left_ends_the_connection() -> None:
     asked = asyncio.Event()
 
