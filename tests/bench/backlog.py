@@ -112,6 +112,8 @@ def _one(at: Servers, peer: str, rtt: float, count: int, url: str = "") -> Row:
         "round_trips": trips,
         "copies": verified(at, peer, one, count),
     }
+    if peer == "mailsyncd":
+        row["phases_s"] = daemon.phases(log(one), usage.began, usage.began + usage.seconds)
     at.forget(one.source_user, one.user)
     return row
 

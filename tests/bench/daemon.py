@@ -91,6 +91,16 @@ def finished(log: Path) -> float:
     return max(_when(log), default=0.0)
 
 
-def _when(log: Path) -> list[float]:
+def phases(log: Path, began: float, ended: float) -> dict[str, float]:
+    """Seconds of a run that copied something, by what it was about: until the lease, until the first copy,
+    until the last, until the end. `began`, `ended`: of the process, as time.time() has it."""
+    when, copied = _when(log), _when(log, "message.copied")
+    marks = (began, when[0], copied[0], copied[-1], ended)
+    names = ("start", "signing in and listing", "copying", "end")
+    return {name: round(till - since, 3) for name, since, till in zip(names, marks, marks[1:], strict=False)}
+
+
+def _when(log: Path, event: str = "") -> list[float]:
     rows = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
-    return [datetime.fromisoformat(row["timestamp"]).timestamp() for row in rows]
+    chosen = [row for row in rows if event in ("", row["event"])]
+    return [datetime.fromisoformat(row["timestamp"]).timestamp() for row in chosen]

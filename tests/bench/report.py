@@ -33,6 +33,8 @@ def _machines(results: Results) -> str:
     for name, job in results.jobs.items():
         cores, memory, load = (job["machine"][key] for key in ("cores", "memory_gib", "load"))
         where = f"mailsyncd {job['version']} on {cores} cores with {memory} GiB of memory, {job['when']}"
+        if loop := job["machine"].get("loop_ns"):
+            where += f", a step of a loop in Python taking {loop} ns"
         if load > QUIET * cores:
             where += f" (a busy machine: load {load:.0f} before it began)"
         said.setdefault(where, []).append(name)
