@@ -26,6 +26,7 @@ from mailsyncd.config.values import (
 from mailsyncd.flow import destination as flow_destination
 from mailsyncd.flow import watch as flow_watch
 from mailsyncd.flow.allowance import Allowance
+from mailsyncd.flow.belt import Belt
 from mailsyncd.flow.digest import Digest, Plan
 from mailsyncd.flow.gate import Gate
 from mailsyncd.flow.lease import Identity, Tenancy
@@ -188,9 +189,7 @@ class Assembly:
     ) -> flow_destination.Destination:
         """One destination with its routes, ready to run."""
         vouch, ready = Vouch(self.store, self.gate), ReadyQueue(memory(configuration))
-        belt = flow_watch.Belt(
-            self.queue, ready, self.store, self.gate, self.clock, self.rng, vouch, meter=self.meter
-        )
+        belt = Belt(self.queue, ready, self.store, self.gate, self.clock, self.rng, vouch, meter=self.meter)
         routes = Routes(belt)
         routes.reconcile(self.plans(configuration, settings.name))
         sink, tenancy = self.sink(settings), self.tenancy(configuration.state, settings)

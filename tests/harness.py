@@ -11,6 +11,7 @@ from random import Random
 from fakes import FakeMailbox, FakeOutlook, VirtualClock, breathe
 
 from mailsyncd.flow.allowance import Allowance
+from mailsyncd.flow.belt import Belt
 from mailsyncd.flow.destination import Destination
 from mailsyncd.flow.gate import Gate
 from mailsyncd.flow.lease import Identity, Tenancy
@@ -21,7 +22,7 @@ from mailsyncd.flow.share import Share
 from mailsyncd.flow.tasks import first_of
 from mailsyncd.flow.times import DestinationSettings
 from mailsyncd.flow.vouch import Vouch
-from mailsyncd.flow.watch import Belt, RouteSettings, Watch
+from mailsyncd.flow.watch import RouteSettings, Watch
 from mailsyncd.model import START_ALL, Route
 from mailsyncd.ports import StateStore
 from mailsyncd.state.memory import MemoryStore

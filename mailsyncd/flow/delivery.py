@@ -20,12 +20,12 @@ from mailsyncd.errors import (
     StateUnavailable,
     Transient,
 )
+from mailsyncd.flow.belt import Belt
 from mailsyncd.flow.ready import Ready
 from mailsyncd.flow.recover import Recovery
 from mailsyncd.flow.routes import Routes
 from mailsyncd.flow.standstill import Standstill
 from mailsyncd.flow.tasks import first_of, next_time, until, wind_up
-from mailsyncd.flow.watch import Belt
 from mailsyncd.flow.window import Window
 from mailsyncd.flow.wire import Wire
 from mailsyncd.flow.writer import Writer

@@ -20,6 +20,7 @@ from mailsyncd.errors import (
     Throttled,
     Transient,
 )
+from mailsyncd.flow.belt import Belt
 from mailsyncd.flow.delivery import Course, Delivery
 from mailsyncd.flow.lease import Tenancy
 from mailsyncd.flow.pause import Pause
@@ -30,7 +31,6 @@ from mailsyncd.flow.standstill import Standstill
 from mailsyncd.flow.suspicion import Suspicion
 from mailsyncd.flow.tasks import first_of, until
 from mailsyncd.flow.times import DestinationSettings
-from mailsyncd.flow.watch import Belt
 from mailsyncd.flow.writer import Writer
 from mailsyncd.model import Route
 from mailsyncd.ports import Sink
@@ -164,7 +164,7 @@ class Destination:
 
     async def _last_notes(self) -> None:
         """What can't be stored in time, the next start finds out by itself."""
-        await self._writer.store_watermarks()
+        await self._writer.watermarks.store()
         for watch in self.routes.watches.values():
             await watch.allowance.note()
 
@@ -188,7 +188,7 @@ class Destination:
         while True:
             await self._belt.clock.sleep(TICK)
             self._writer.later.requeue_due()
-            await self._writer.store_watermarks()
+            await self._writer.watermarks.store()
 
     # ------------------------------------------------------------- connections
 

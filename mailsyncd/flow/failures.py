@@ -23,8 +23,9 @@ from mailsyncd.ports import SourceSession
 from mailsyncd.steps import Step, reached
 
 if TYPE_CHECKING:
+    from mailsyncd.flow.belt import Belt
     from mailsyncd.flow.pull import Puller
-    from mailsyncd.flow.watch import Belt, Watch
+    from mailsyncd.flow.watch import Watch
 
 log = structlog.get_logger()
 

@@ -10,7 +10,8 @@ from dataclasses import replace
 import structlog
 
 from mailsyncd.errors import RouteBlocked
-from mailsyncd.flow.watch import Belt, Watch
+from mailsyncd.flow.belt import Belt
+from mailsyncd.flow.watch import Watch
 from mailsyncd.model import Appended, Mailbox, Record, Route, Watermark
 from mailsyncd.ports import SinkSession
 from mailsyncd.steps import Step, reached

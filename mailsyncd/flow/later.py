@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mailsyncd.flow.watch import Belt
+from mailsyncd.flow.belt import Belt
 from mailsyncd.model import MessageRef
 
 

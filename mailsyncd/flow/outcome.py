@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import structlog
 
-from mailsyncd.flow.watch import Belt, Watch
+from mailsyncd.flow.belt import Belt
+from mailsyncd.flow.watch import Watch
 from mailsyncd.model import MessageRef, Record
 from mailsyncd.policy import instant
 

@@ -11,9 +11,10 @@ import asyncio
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
+from mailsyncd.flow.belt import Belt
 from mailsyncd.flow.pages import all_records
 from mailsyncd.flow.progress import Progress
-from mailsyncd.flow.watch import Belt, Watch
+from mailsyncd.flow.watch import Watch
 from mailsyncd.matching import Twin, Twins
 from mailsyncd.model import MessageRef, Record, Status
 from mailsyncd.policy import instant

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import structlog
 
 from mailsyncd.flow.allowance import Allowance
+from mailsyncd.flow.belt import Belt
 from mailsyncd.flow.digest import Digest
 from mailsyncd.flow.tasks import all_of
-from mailsyncd.flow.watch import Belt, RouteSettings, Watch
+from mailsyncd.flow.watch import RouteSettings, Watch
 from mailsyncd.model import Route
 from mailsyncd.ports import Source
 

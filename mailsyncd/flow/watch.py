@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
-from random import Random
 from typing import Any
 from uuid import uuid4
 
@@ -25,25 +24,22 @@ from mailsyncd.errors import (
     Transient,
 )
 from mailsyncd.flow.allowance import Allowance
+from mailsyncd.flow.belt import Belt
 from mailsyncd.flow.failures import Retries
-from mailsyncd.flow.gate import Gate
-from mailsyncd.flow.oddities import WITNESSES, Oddities
+from mailsyncd.flow.oddities import Oddities
+from mailsyncd.flow.origin import Origin
 from mailsyncd.flow.pages import all_records
 from mailsyncd.flow.pause import Pause
 from mailsyncd.flow.preflight import Preflight
 from mailsyncd.flow.progress import Progress, Tally
 from mailsyncd.flow.pull import Puller
-from mailsyncd.flow.queue import RefQueue
 from mailsyncd.flow.read import Reader
-from mailsyncd.flow.ready import ReadyQueue
 from mailsyncd.flow.reconnect import RARE, Reconnects
 from mailsyncd.flow.sweep import SweepTimer
 from mailsyncd.flow.tasks import first_of, until
-from mailsyncd.flow.vouch import Vouch
-from mailsyncd.meter import Meter
-from mailsyncd.model import Lane, Mailbox, Route, Via, Wake, Watermark
-from mailsyncd.policy import Past, backoff, first_watermark, watermark_after_change
-from mailsyncd.ports import Clock, Source, SourceSession, StateStore
+from mailsyncd.model import Lane, Route, Via, Wake
+from mailsyncd.policy import backoff
+from mailsyncd.ports import Source, SourceSession
 from mailsyncd.status import RouteState, RouteStatus
 
 log = structlog.get_logger()
@@ -66,22 +62,6 @@ class RouteSettings:
     preflight: Preflight = field(default_factory=Preflight)
 
 
-@dataclass(frozen=True, slots=True)
-class Belt:
-    """What the routes of one destination share. `wanted` is set once some route has, or may have,
-    something for the destination."""
-
-    queue: RefQueue
-    ready: ReadyQueue
-    store: StateStore
-    gate: Gate
-    clock: Clock
-    rng: Random
-    vouch: Vouch
-    wanted: asyncio.Event = field(default_factory=asyncio.Event)
-    meter: Meter = field(default_factory=Meter)
-
-
 class Watch:
     """One route from its source to the ready queue. `progress` outlives connections."""
 
@@ -99,9 +79,11 @@ class Watch:
         self._between = Pause(belt.clock)
         self._source = source
         self._oddities = Oddities()
-        self._unsure: Watermark | None = None  # to be compared with what the source shows
         self._belt = belt
         self._settings = settings
+        self._origin = Origin(
+            route, belt, self._oddities, window=settings.uidvalidity_window, memory=settings.record_ttl
+        )
         self._listed = asyncio.Event()
         self._settled: list[tuple[int, int]] = []  # while the progress was being loaded
         self._timer = SweepTimer(belt.clock, settings.sweep_interval, belt.rng)
@@ -224,7 +206,7 @@ class Watch:
         with structlog.contextvars.bound_contextvars(cycle_id=uuid4().hex[:12]):
             try:
                 async with asyncio.timeout(timer.deadline):
-                    fresh = await self._puller.pull(session, progress, via, self._compare(session))
+                    fresh = await self._puller.pull(session, progress, via, self._origin.compare(session))
             except TimeoutError:
                 raise Transient(f"no listing was finished within {timer.deadline:.0f} s") from None
             self._listed.set()
@@ -243,7 +225,7 @@ class Watch:
 
     async def _read(self, session: SourceSession, progress: Progress) -> None:
         """Bodies, once nothing speaks against copying what the first listing showed."""
-        if self._unsure is not None or not self._belt.vouch.admitted(self.route):
+        if self._origin.is_unsure or not self._belt.vouch.admitted(self.route):
             await self._listed.wait()
         if not self._belt.vouch.admitted(self.route):
             await self._belt.vouch.admit(self.route, session, progress)
@@ -283,11 +265,11 @@ class Watch:
         UIDVALIDITY."""
         mailbox = session.mailbox
         if self.progress is not None and self.progress.uidvalidity == mailbox.uidvalidity:
-            self._check_numbers(mailbox, self.progress.stored)
-            await self._compare(session)
+            self._origin.check(mailbox, self.progress.stored)
+            await self._origin.compare(session)
             return self.progress
         self._settled.clear()
-        watermark = await self._watermark(session, mailbox)
+        watermark = await self._origin.watermark(session, mailbox)
         store, gate, key = self._belt.store, self._belt.gate, self.route.key
         records = all_records(store, gate, key, mailbox.uidvalidity, watermark.last_uid)
         recorded = {record.uid: record.status async for record in records}
@@ -305,60 +287,6 @@ class Watch:
             self.progress.settle(uid, self._belt.clock.monotonic())
         else:
             self._settled.append((uidvalidity, uid))
-
-    async def _watermark(self, session: SourceSession, mailbox: Mailbox) -> Watermark:
-        store, gate, key = self._belt.store, self._belt.gate, self.route.key
-        stored = await gate.call(lambda: store.watermark(key))
-        self._check_numbers(mailbox, stored)
-        if stored is not None and stored.uidvalidity == mailbox.uidvalidity:
-            return stored
-        now = self._belt.clock.now()
-        if stored is None:
-            self._belt.wanted.set()
-            await self._belt.vouch.begin(self.route, session)
-            new = first_watermark(self.route, mailbox, now)
-        else:
-            window, memory = self._settings.uidvalidity_window, self._settings.record_ttl
-            past, unread = await self._past(stored), await self._unread(stored)
-            new = watermark_after_change(past, mailbox, now, window=window, memory=memory, unread=unread)
-            log.warning("route.uidvalidity_changed", before=stored.uidvalidity, now=mailbox.uidvalidity)
-        if not await gate.call(lambda: store.advance(key, new, expected=stored)):
-            raise LeaseLost(f"another daemon moved the watermark of {self.route.name}")
-        return new
-
-    async def _past(self, stored: Watermark) -> Past:
-        past = Past(stored)
-        for uidvalidity in (*stored.rescan_of, stored.uidvalidity):
-            async for record in all_records(self._belt.store, self._belt.gate, self.route.key, uidvalidity):
-                past.take(record)
-        return past
-
-    async def _unread(self, stored: Watermark) -> bool:
-        """Whether something of a window that was searched again could not be read, or was not."""
-        failures = await self._belt.gate.call(lambda: self._belt.store.failures(self.route.key))
-        return any(
-            one.uidvalidity == stored.uidvalidity and one.uid < stored.backlog_until and not one.resolved
-            for one in failures
-        )
-
-    def _check_numbers(self, mailbox: Mailbox, stored: Watermark | None) -> None:
-        """Whether the source still numbers its messages as the watermark takes for granted."""
-        self._oddities.check(mailbox, stored, self._belt.clock.monotonic())
-        same = stored is not None and stored.uidvalidity == mailbox.uidvalidity
-        self._unsure = stored if same and self._oddities.doubted else None
-
-    async def _compare(self, session: SourceSession) -> None:
-        """The same by a look at some messages, before anything new is taken in."""
-        if (stored := self._unsure) is None:
-            return
-        store, key, after = self._belt.store, self.route.key, max(0, stored.last_uid - WITNESSES)
-        records = await self._belt.gate.call(
-            lambda: store.records(key, stored.uidvalidity, after, most=WITNESSES)
-        )
-        known = [record for record in records if record.uid <= stored.last_uid]
-        there = await session.describe([record.uid for record in known]) if known else []
-        self._oddities.compare(known, there)
-        self._unsure = None
 
     # ----------------------------------------------------------------- status
 

@@ -27,6 +27,7 @@ from mailsyncd.errors import (
     Throttled,
     Transient,
 )
+from mailsyncd.flow.belt import Belt
 from mailsyncd.flow.duplicates import Duplicates, UnderWay
 from mailsyncd.flow.failures import Ledger, advised
 from mailsyncd.flow.folders import Folders
@@ -37,10 +38,11 @@ from mailsyncd.flow.ready import Ready, Setback
 from mailsyncd.flow.recover import Recovery, Verdict
 from mailsyncd.flow.renumbered import Renumbered, Undecided
 from mailsyncd.flow.standstill import Standstill
-from mailsyncd.flow.watch import Belt, Watch
+from mailsyncd.flow.watch import Watch
+from mailsyncd.flow.watermarks import Watermarks
 from mailsyncd.flow.window import TurnedAway
 from mailsyncd.flow.wire import Wire
-from mailsyncd.model import Appended, Claimant, Mailbox, Message, MessageRef, Record, Status, Watermark
+from mailsyncd.model import Appended, Claimant, Mailbox, Message, MessageRef, Record, Status
 from mailsyncd.policy import QUICK_TRIES
 from mailsyncd.ports import SinkSession
 from mailsyncd.steps import Step, reached
@@ -83,6 +85,7 @@ class Writer:
         self._record_ttl = record_ttl
         self._ledger = Ledger(belt, watches, record_ttl)
         self.folders = Folders(belt, watches)
+        self.watermarks = Watermarks(belt, watches, tenancy, self.folders)
         self._outcomes = Outcomes(watches, belt)
         self.duplicates = Duplicates(recovery)
         self.later = Later(belt)
@@ -257,26 +260,6 @@ class Writer:
         watch = self._watches.get(ref.route.key)
         if watch is not None:
             watch.settle(ref.uidvalidity, ref.uid)
-
-    async def store_watermarks(self) -> None:
-        """Write what has advanced. Called at most once a second, and when the writer ends."""
-        for key, watch in list(self._watches.items()):
-            progress = watch.progress
-            if progress is None or (moved := progress.watermark(self._belt.clock.now())) is None:
-                continue
-            new = self.folders.noted(watch.route.folder, moved)
-            reached(Step.WATERMARK_ASKED)
-            if not await self._store_watermark(key, new, progress.stored):
-                raise LeaseLost(f"another daemon moved the watermark of {watch.route.name}")
-            reached(Step.WATERMARK_STORED)
-            progress.keep(new)
-
-    async def _store_watermark(self, route: str, new: Watermark, stored: Watermark) -> bool:
-        async def advance() -> bool:
-            self._tenancy.require()  # a daemon that was frozen must not get in its successor's way
-            return await self._belt.store.advance(route, new, expected=stored)
-
-        return await self._belt.gate.call(advance)
 
     async def _folder(self, session: SinkSession, ref: MessageRef) -> Mailbox:
         try:

@@ -17,11 +17,12 @@ from harness import TIMES, a_route
 
 from mailsyncd.account import Endpoint, Secret
 from mailsyncd.flow.allowance import Allowance
+from mailsyncd.flow.belt import Belt
 from mailsyncd.flow.gate import Gate
 from mailsyncd.flow.queue import RefQueue
 from mailsyncd.flow.ready import ReadyQueue
 from mailsyncd.flow.vouch import Vouch
-from mailsyncd.flow.watch import Belt, Watch
+from mailsyncd.flow.watch import Watch
 from mailsyncd.imap.gmail import GmailSource
 from mailsyncd.imap.pace import Pace
 from mailsyncd.imap.session import PasswordLogin
