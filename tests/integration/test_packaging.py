@@ -24,6 +24,9 @@ PAGES += sorted(page.relative_to(ROOT).as_posix() for page in (ROOT / "docs").gl
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
+OF_INSTALLERS = re.compile(r"\.(dist-info|data)/")  # what pip notes, and what it puts beside the package
+
+
 def text_of(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
 
@@ -50,10 +53,26 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_wheel_holds_the_package_whole_and_nothing_else(wheel: Path) -> None:
-    names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    names = {name for name in zipfile.ZipFile(wheel).namelist() if not OF_INSTALLERS.search(name)}
     files = (path for path in (ROOT / "mailsyncd").rglob("*") if path.is_file())
     there = {path.relative_to(ROOT).as_posix() for path in files if "__pycache__" not in path.parts}
     assert names == there
+
+
+def test_the_page_that_the_units_name_is_installed_with_the_program(wheel: Path) -> None:
+    beside = f"mailsyncd-{__version__}.data/data/"
+    with zipfile.ZipFile(wheel) as opened:
+        installed = {
+            name.removeprefix(beside): opened.read(name) for name in opened.namelist() if beside in name
+        }
+    assert installed == {"share/doc/mailsyncd/README.md": (ROOT / "README.md").read_bytes()}
+    units = sorted((ROOT / "systemd").glob("*.service"))
+    assert len(units) == 3
+    for unit in units:
+        text = unit.read_text(encoding="utf-8")
+        (start,) = setting(text, "ExecStart")
+        prefix = start.partition("/bin/mailsyncd ")[0]
+        assert setting(text, "Documentation") == [f"file:{prefix}/{name}" for name in installed]
 
 
 def test_the_wheel_says_what_it_is_what_it_needs_and_under_which_licence(wheel: Path) -> None:
