@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
-from aioimaplib.aioimaplib import CONTROL_CHARS, NONAUTH, Commands
+from aioimaplib.aioimaplib import NONAUTH
 
 from mailsyncd.errors import ConnectionLost, LeaseLost, Sent, Throttled
 from mailsyncd.imap.commands import (
@@ -32,6 +32,7 @@ from mailsyncd.imap.commands import (
 )
 from mailsyncd.imap.hush import Hush
 from mailsyncd.imap.outlet import Outlet
+from mailsyncd.imap.permitted import require
 from mailsyncd.imap.responses import (
     HostileInput,
     LiteralTooLarge,
@@ -250,7 +251,7 @@ class Connection(asyncio.Protocol):
         self, name: str, *arguments: Argument, wish: Wish = NOTHING, timeout: float = COMMAND_TIMEOUT
     ) -> Command:
         """Put a command on the wire, until its last byte is with the transport or it was refused."""
-        self._check(name, arguments)
+        require(name, arguments, state=self.state, allowed=self.allowed)
         async with self._sending:
             for one in arguments:
                 if isinstance(one, Literal):
@@ -281,7 +282,7 @@ class Connection(asyncio.Protocol):
         self, name: str, *arguments: str, wish: Wish, answers: Callable[[bytes], bytes]
     ) -> Reply:
         """A command that the server answers with challenges (AUTHENTICATE): `answers` replies to each."""
-        self._check(name, arguments)
+        require(name, arguments, state=self.state, allowed=self.allowed)
         command = self._register(name, wish)
         command.continuation = self._loop.create_future()
         self._out.write(b" ".join((command.tag, name.encode(), *map(str.encode, arguments))) + b"\r\n")
@@ -299,16 +300,6 @@ class Connection(asyncio.Protocol):
             self.fail(f"{name} was cancelled")
             raise
         return await self.finish(command)
-
-    def _check(self, name: str, arguments: Sequence[Argument]) -> None:
-        """The allow-list, the table of commands, and no line end inside an argument."""
-        if self.allowed is not None and name not in self.allowed:
-            raise AssertionError(f"{name} is not among the commands that may be sent to {self.where}")
-        known = Commands.get(name.split(" ", 1)[0])
-        if name != "UNSELECT" and (known is None or self.state not in known.valid_states):
-            raise AssertionError(f"{name} is not legal in state {self.state}")
-        if any(isinstance(one, str) and CONTROL_CHARS.search(one) for one in arguments):
-            raise AssertionError(f"a line end inside an argument of {name}")
 
     def _register(self, name: str, wish: Wish) -> Command:
         if self.why_lost is not None:
@@ -375,7 +366,7 @@ class Connection(asyncio.Protocol):
 
     async def start_idle(self) -> bool:
         """Enter IDLE; False if the server will not. The next command ends it by itself."""
-        self._check("IDLE", ())
+        require("IDLE", (), state=self.state, allowed=self.allowed)
         async with self._sending:
             if self._idle is not None:
                 return True
