@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from mailsyncd.flow.failures import OpenFailures
+from mailsyncd.flow.unlisted import Unlisted
 from mailsyncd.matching import Twins
 from mailsyncd.model import Failure, Lane, Listing, Status, Via, Watermark
 from mailsyncd.status import AGES
@@ -41,12 +42,12 @@ class Sighting:
 class Progress:
     """Of one route under one UIDVALIDITY.
 
-    `listed_to`: no message at or below it is unknown to us. `stored` is the watermark in the
-    state store. `todo` holds what was listed and is not yet on the queue, so that a listing
-    which is cut short goes on where it was; `filled` wakes who waits for it. `failures` are
-    those that may be tried again: settled all the same. `twins` are counted out when first needed,
-    and there until what was there at a change of UIDVALIDITY is settled. `moved_mono`: when something
-    was settled last.
+    `listed_to`: no message at or below it is unknown to us, but for what is `unlisted`. `stored` is the
+    watermark in the state store. `todo` holds what was listed and is not yet on the queue, so that a
+    listing which is cut short goes on where it was; `filled` wakes who waits for it. `failures` are those
+    that may be tried again: settled all the same. `shown_to`: what was below it could be listed long ago.
+    `twins` are counted out when first needed, and there until what was there at a change of UIDVALIDITY is
+    settled. `moved_mono`: when something was settled last.
     """
 
     stored: Watermark
@@ -55,6 +56,8 @@ class Progress:
     todo: dict[Lane, deque[Sighting]] = field(default_factory=lambda: {lane: deque() for lane in Lane})
     filled: asyncio.Event = field(default_factory=asyncio.Event)
     failures: OpenFailures = field(default_factory=OpenFailures)
+    unlisted: Unlisted = field(default_factory=Unlisted)
+    shown_to: int = 0
     moved_mono: float = float("-inf")
     _known: dict[int, Status] = field(default_factory=dict)
     _open: dict[int, float] = field(default_factory=dict)
@@ -67,13 +70,14 @@ class Progress:
         watermark: Watermark,
         recorded: Mapping[int, Status],
         failures: Sequence[Failure],
+        shown_to: int = 0,
     ) -> Progress:
         """From what the state store has, `recorded` by UID. A message that failed before it was claimed
         has no record, but is settled as well."""
         known = {one.uid: Status.FAILED for one in failures if one.uidvalidity == watermark.uidvalidity}
         known |= recorded
         known = {uid: status for uid, status in known.items() if uid > watermark.last_uid}
-        progress = cls(watermark, watermark.last_uid, _known=known)
+        progress = cls(watermark, watermark.last_uid, shown_to=shown_to, _known=known)
         progress.failures.take(failures, watermark.uidvalidity)
         return progress
 
@@ -161,6 +165,8 @@ class Progress:
         while self._heap and self._heap[0] not in self._open:
             heapq.heappop(self._heap)
         contiguous = self._heap[0] - 1 if self._heap else self.listed_to
+        if self.unlisted:
+            contiguous = min(contiguous, self.unlisted.lowest - 1)
         if contiguous <= self.stored.last_uid:
             return None
         return replace(self.stored, last_uid=contiguous, updated_at=now)

@@ -29,7 +29,6 @@ log = structlog.get_logger()
 
 AT_ONCE = 200  # messages: a longer listing is a backlog
 PAGE = 500  # messages described by one request
-CONFIRMED = 60.0  # seconds until a listing without what the server had promised is taken for the truth
 
 
 class Puller:
@@ -51,7 +50,6 @@ class Puller:
         self._clock = clock
         self._max_size = max_size
         self._allowance = allowance
-        self._promised: tuple[int, int, float] | None = None  # UIDVALIDITY, UID, since when
 
     async def pull(
         self, session: SourceSession, progress: Progress, via: Via, beside: Coroutine[Any, Any, None]
@@ -61,9 +59,9 @@ class Puller:
         examined_to, asked = session.mailbox.uidnext - 1, self._clock.monotonic()
         sightings: list[Sighting] = []
         await all_of(self._look(session, progress, via, sightings), beside)
-        if via is not Via.PUSH or not self._is_plain(progress):
-            if not session.lists_at_once:
-                examined_to = self._shown(progress, sightings, examined_to, asked)
+        if not session.lists_at_once:
+            self._note_unlisted(progress, {one.uid for one in sightings}, examined_to, asked)
+        if via is not Via.PUSH or not self._is_plain(progress) or progress.unlisted:
             progress.listed(examined_to)
         reached(Step.LISTED)
         fresh = progress.expect(sightings, AT_ONCE)
@@ -71,40 +69,35 @@ class Puller:
             log.info("mailbox.listed", new=fresh, via=via.value)
         return fresh
 
-    def _shown(
-        self, progress: Progress, sightings: Sequence[Sighting], promised: int, asked_mono: float
-    ) -> int:
-        """Up to which UID nothing else is to come. What the server promised and does not list was most
-        likely deleted; but where it may yet turn up, only a listing that begins later proves that."""
-        seen = max((one.uid for one in sightings), default=progress.listed_to)
-        if promised <= seen:
-            return promised
-        before = self._promised
-        if before is None or before[0] != progress.uidvalidity or before[1] <= seen:
-            self._promised = before = (progress.uidvalidity, promised, self._clock.monotonic())
-        _, missing, since = before
-        return min(missing, promised) if asked_mono - since >= CONFIRMED else seen
+    def _note_unlisted(self, progress: Progress, shown: set[int], promised: int, asked_mono: float) -> None:
+        progress.unlisted.listed(shown, asked_mono)
+        above, up_to = max(progress.listed_to, progress.shown_to), max(shown, default=0)
+        progress.unlisted.note(above, max(promised, up_to), shown, self._clock.monotonic())
 
     async def _look(
         self, session: SourceSession, progress: Progress, via: Via, found: list[Sighting]
     ) -> None:
-        """A few that are known to be there are listed and described at once."""
+        """A few that are known to be there are listed and described at once; what has yet to turn up is
+        looked for before, so that no news in between is lost."""
         seen_mono = self._clock.monotonic()
+        if progress.unlisted:
+            uids = await self._search(session, progress, progress.unlisted.lowest - 1)
+            found += [Sighting(uid, via, seen_mono) for uid in uids if uid in progress.unlisted]
         few = 0 < session.mailbox.uidnext - 1 - progress.listed_to <= AT_ONCE
         if self._is_plain(progress) and (few or via is Via.PUSH):
             listings = await session.newest(progress.listed_to)
             found += [Sighting(one.uid, via, seen_mono, one) for one in listings]
         else:
-            uids = await self._search(session, progress)
+            uids = await self._search(session, progress, progress.listed_to)
             found += [Sighting(uid, via, seen_mono) for uid in uids]
 
     def _is_plain(self, progress: Progress) -> bool:
         """Whether everything past what is listed is wanted, so that no SEARCH is needed."""
         return self.route.filter is None and progress.listed_to + 1 >= progress.stored.backlog_until
 
-    async def _search(self, session: SourceSession, progress: Progress) -> list[int]:
-        """UIDs past what is listed; below `backlog_until` only those of the wanted days."""
-        start, since, raw = progress.listed_to, search_since(progress.stored), self.route.filter
+    async def _search(self, session: SourceSession, progress: Progress, start: int) -> list[int]:
+        """UIDs above `start`; below `backlog_until` only those of the wanted days."""
+        since, raw = search_since(progress.stored), self.route.filter
         border = progress.stored.backlog_until
         if since is None or start + 1 >= border:
             return await session.search(start, raw=raw)

@@ -37,7 +37,8 @@ from mailsyncd.flow.read import Reader
 from mailsyncd.flow.reconnect import RARE, Reconnects
 from mailsyncd.flow.sweep import SweepTimer
 from mailsyncd.flow.tasks import first_of, until
-from mailsyncd.model import Lane, Route, Via, Wake
+from mailsyncd.flow.unlisted import CONFIRMED
+from mailsyncd.model import Lane, Route, Status, Via, Wake
 from mailsyncd.policy import backoff
 from mailsyncd.ports import Source, SourceSession
 from mailsyncd.status import RouteState, RouteStatus
@@ -271,11 +272,13 @@ class Watch:
         self._settled.clear()
         watermark = await self._origin.watermark(session, mailbox)
         store, gate, key = self._belt.store, self._belt.gate, self.route.key
-        records = all_records(store, gate, key, mailbox.uidvalidity, watermark.last_uid)
-        recorded = {record.uid: record.status async for record in records}
+        recorded, shown_to, long_ago = dict[int, Status](), 0, self._belt.clock.now() - CONFIRMED
+        async for record in all_records(store, gate, key, mailbox.uidvalidity, watermark.last_uid):
+            recorded[record.uid] = record.status
+            shown_to = record.uid if record.claimed_at < long_ago else shown_to
         failures = await gate.call(lambda: store.failures(key))
         self._belt.queue.drop_unclaimed(key)
-        self.progress = Progress.load(watermark, recorded, failures)
+        self.progress = Progress.load(watermark, recorded, failures, shown_to)
         for uidvalidity, uid in self._settled:  # since the records were read
             self.settle(uidvalidity, uid)
         return self.progress

@@ -297,6 +297,13 @@ MUTANTS = (
         (FLOW + "test_restarted_routes.py",),
     ),
     Mutant(
+        "what a source has counted and not listed yet",
+        "mailsyncd/flow/progress.py",
+        "contiguous = min(contiguous, self.unlisted.lowest - 1)",
+        "pass",
+        (FLOW + "test_odd_sources.py",),
+    ),
+    Mutant(
         "what is settled while a route is loaded",
         "mailsyncd/flow/watch.py",
         "self._settled.append((uidvalidity, uid))",

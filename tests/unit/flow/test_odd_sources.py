@@ -250,7 +250,7 @@ async def test_news_of_nothing_and_mail_that_goes_as_it_comes_disturb_nobody() -
 
 def counting_early(bench: Bench) -> FakeMailbox:
     """A mailbox with two messages, of which the newer is counted by UIDNEXT and can't be listed."""
-    box = bench.boxes[ROUTE]
+    (box,) = bench.boxes.values()
     box.lists_at_once = False
     for number in (1, 2):
         box.deliver(mail(number))
@@ -291,6 +291,46 @@ async def test_what_stays_away_was_deleted_and_is_passed_over() -> None:
         box.deliver(mail(3))
         await bench.clock.advance(10)
     assert copies(bench) == [mail(1), mail(3)]
+
+
+@pytest.mark.parametrize("raw", [None, "from:ann"])
+async def test_a_message_that_can_be_listed_only_after_a_newer_one_is_copied_too(raw: str | None) -> None:
+    bench = bench_of(replace(ROUTE, filter=raw))
+    box = counting_early(bench)
+    async with bench.running():
+        await bench.clock.advance(5)
+        box.deliver(mail(3))
+        await bench.clock.advance(15)
+        assert copies(bench) == [mail(1), mail(3)]
+        assert (await watermark(bench)).last_uid == 1
+        box.hidden.clear()
+        box.deliver(mail(4))
+        await bench.clock.advance(15)
+        assert (await watermark(bench)).last_uid == 4
+    assert copies(bench) == [mail(1), mail(2), mail(3), mail(4)]
+
+
+async def test_nor_does_a_successor_pass_over_it() -> None:
+    bench = bench_of(ROUTE)
+    box = counting_early(bench)
+    box.deliver(mail(3))
+    assert await once(bench)
+    assert copies(bench) == [mail(1), mail(3)]
+    box.hidden.clear()
+    assert await once(replace(bench, owner="two", gone=frozenset({"one"})))
+    assert copies(bench) == [mail(1), mail(2), mail(3)]
+
+
+async def test_single_cycles_take_a_gap_below_what_was_copied_long_ago_for_deleted() -> None:
+    bench = bench_of(ROUTE)
+    box = counting_early(bench)
+    box.deliver(mail(3))
+    del box.messages[2]
+    assert await once(bench)
+    assert (await watermark(bench)).last_uid == 1
+    await bench.clock.advance(300)
+    assert await once(replace(bench, owner="two", gone=frozenset({"one"})))
+    assert (await watermark(bench)).last_uid == 3
 
 
 async def test_a_slow_answer_proves_no_more_than_a_quick_one(monkeypatch: pytest.MonkeyPatch) -> None:
