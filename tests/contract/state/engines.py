@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from needs import lack
@@ -89,10 +90,9 @@ def dynamodb_local() -> Iterator[str]:
 @contextmanager
 def moto() -> Iterator[str]:
     port = free_port()
-    program = Path(sys.executable).with_name("moto_server")
-    if not program.exists():
+    if find_spec("moto") is None:
         lack("moto's server is not installed")
-    with _server([str(program), "-H", "127.0.0.1", "-p", str(port)], port) as url:
+    with _server([sys.executable, str(ENGINES / "moto_in_turn.py"), str(port)], port) as url:
         yield url
 
 
