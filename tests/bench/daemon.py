@@ -13,6 +13,7 @@ from pathlib import Path
 from bench.engine import CREDENTIALS
 
 NEWER = ["[http]", 'listen = "off"']  # what checkouts of before it came do not know
+PHASES = ("start", "signing in and listing", "copying", "end")
 SQLITE = 'path = "state.db"'
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
+from bench.daemon import PHASES
 from bench.plot import OTHERS, OURS, Series, bars, curves, write
 from bench.results import DIRECTORY, Results, Row
 from bench.targets import rate
@@ -29,7 +30,7 @@ mbsync adds a header to each, and imapfilter flags the source. imapfilter needs 
 every message, and is measured without a delay only.
 """
 
-PHASES = """Where the seconds of mailsyncd with SQLite go. The start is Python's, with the libraries that
+SECONDS = """Where the seconds of mailsyncd with SQLite go. The start is Python's, with the libraries that
 read the configuration. Before the first copy come the round trips that have to follow each other: greeting,
 sign-in, EXAMINE, the look at the folder before a first watermark is stored, search, listing, bodies, APPEND.
 """
@@ -37,10 +38,11 @@ sign-in, EXAMINE, the look at the folder before a first watermark is stored, sea
 LIMIT = """What stands between it and the raw copier is its own work for each message: claimed, parsed,
 hashed, appended under a right to write that is asked for before the last byte, finished, logged, settled.
 Under "Where the time goes" that is spread over a hundred functions, of which none has more than a few
-percent. Two cores do it beside the work of both servers and of the lines between. A shorter start (the
-configuration read without pydantic) and SQLite on the event loop's own thread would be worth about a tenth
-each, and cost clear words about a bad configuration, and calm on a slow disk. Beyond that the next step is
-the writer's path in another language.
+percent. Two cores do it beside the work of both servers and of the lines between. At 100 ms the three batches
+of bodies that a route has in flight are few as well; more would make new mail of the same mailbox wait longer
+behind them on a slow line. A shorter start (the configuration read without pydantic) and SQLite on the event
+loop's own thread would be worth about a tenth each, and cost clear words about a bad configuration, and calm
+on a slow disk. Beyond that the next step is the writer's path in another language.
 """
 
 LATER = """## A later run
@@ -143,21 +145,20 @@ def _backlog(results: Results) -> str:
     groups = [f"{rtt:.0f} ms" for rtt in rtts]
     picture = bars("A backlog of 2,000 messages: messages a second, by round-trip time", "/s", groups, series)
     shown = _picture("backlog", "messages a second", picture)
-    return "\n".join((BACKLOG, shown, table_of(head, table), PHASES, _phases(results, rtts), LIMIT))
+    return "\n".join((BACKLOG, shown, table_of(head, table), SECONDS, _phases(results, rtts), LIMIT))
 
 
 def _phases(results: Results, rtts: Sequence[float]) -> str:
     """The quickest run of each round-trip time."""
-    table, head = [], list[str]()
+    table = []
     for rtt in rtts:
         row = _found(results, "backlog", peer="mailsyncd", state="sqlite", rtt_ms=rtt)
         raw = _found(results, "backlog", peer="raw", rtt_ms=rtt)
         if row and raw:
-            head = ["", *row["phases_s"], "messages/s while copying", "raw copier's"]
             rates = (row["messages"] / row["phases_s"]["copying"], raw["messages"] / raw["copying_s"])
-            seconds = (f"{one:.2f}" for one in row["phases_s"].values())
+            seconds = (f"{row['phases_s'][name]:.2f}" for name in PHASES)
             table.append((f"{rtt:.0f} ms: seconds", *seconds, *(f"{one:,.0f}" for one in rates)))
-    return table_of(head, table)
+    return table_of(("", *PHASES, "messages/s while copying", "raw copier's"), table)
 
 
 def _later(results: Results) -> str:
