@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
 
+from beside import beside
 from fakes import FakeMailbox, FakeOutlook, VirtualClock, breathe
 
 from mailsyncd.flow.allowance import Allowance
@@ -92,13 +93,9 @@ class Bench:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[asyncio.Task[None]]:
         """The destination at work; cancelled at the end, as by kill -9, unless it was stopped."""
-        task = asyncio.create_task(self.run())
-        try:
+        async with beside(self.run()) as task:
             await breathe()
             yield task
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
     async def run(self) -> None:
         if self.share is None:

@@ -214,7 +214,7 @@ class OutlookSession:
             await self._make_parents(parent, above)
             again = await self._connection.execute("CREATE", quoted(name))
         if not _is_there(again):
-            self._session.accept(again, "CREATE", During.OPEN)
+            raise refusal(f"{self._session.where} (CREATE)", again.status, During.OPEN)
 
     async def naming(self) -> Naming:
         """Asked once; the lock keeps the order of those who ask first."""

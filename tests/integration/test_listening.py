@@ -7,6 +7,7 @@ import itertools
 import socket
 
 import pytest
+from beside import beside
 from statuses import Shown
 
 from mailsyncd.observe.listening import listening
@@ -63,17 +64,13 @@ async def test_who_calls_before_there_is_an_answer_gets_it() -> None:
 
 async def test_who_has_called_and_gone_again_harms_nobody() -> None:
     port = a_port()
-    site = asyncio.create_task(Website(Shown().sight(), Place("127.0.0.1", port)).run())
-    try:
-        async with asyncio.timeout(20):
-            await called_at(port)
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(ASKED)
-            assert (await reader.read()).endswith(b"degraded\n")
-            writer.close()
-    finally:
-        site.cancel()
-        await asyncio.gather(site, return_exceptions=True)
+    site = Website(Shown().sight(), Place("127.0.0.1", port))
+    async with beside(site.run()), asyncio.timeout(20):
+        await called_at(port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(ASKED)
+        assert (await reader.read()).endswith(b"degraded\n")
+        writer.close()
     assert is_free(port)
 
 

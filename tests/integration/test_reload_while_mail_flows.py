@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from beside import beside
 from between_sims import OUTLOOK_USER, PASSWORD, Between, Child, between
 from service_provider import CERTIFICATE
 
@@ -162,12 +163,8 @@ async def life(directory: Path) -> AsyncIterator[Life]:
         async with stage.daemon() as child:
             await child.until(lambda: len(child.events("route.connected")) == 2)
             living = Life(stage, child, wanted)
-            posting = asyncio.create_task(living.post())
-            try:
+            async with beside(living.post()):
                 yield living
-            finally:
-                posting.cancel()
-                await asyncio.gather(posting, return_exceptions=True)
             for user, folder in living.at_end:
                 await living.until_copied(user, folder)
 

@@ -12,6 +12,7 @@ from functools import partial
 from random import Random
 
 import pytest
+from beside import beside
 from fakes import FakeOutlook, VirtualClock, mail
 from harness import TIMES, a_route
 
@@ -71,12 +72,8 @@ async def watching(gmail: GmailServer, start: Start) -> AsyncIterator[Watch]:
     )
     allowance = Allowance(ANN, 0, store, gate, clock, "one")
     watch = Watch(route, source, belt, TIMES, allowance)
-    task = asyncio.create_task(watch.run())
-    try:
+    async with beside(watch.run()):
         yield watch
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def until(true: Callable[[], bool]) -> None:

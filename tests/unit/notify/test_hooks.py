@@ -84,13 +84,21 @@ async def test_a_file_that_is_no_program_is_one_line(tmp_path: Path) -> None:
         await run([str(tmp_path / "hook")], b"{}\n", {}, ENVIRON, 20)
 
 
-async def test_output_goes_nowhere_and_never_fills_a_pipe() -> None:
+async def test_output_goes_nowhere_and_never_fills_a_pipe(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     flood = "import sys; [(sys.stdout.write('x' * 65536), sys.stderr.write('y' * 65536)) for _ in range(200)]"
-    await run(python(flood), b"{}\n", {}, ENVIRON, 20)
+    done = tmp_path / "done"
+    await run(python(f"{flood}; open(sys.argv[1], 'w')", done), b"{}\n", {}, ENVIRON, 20)
+    assert done.exists()
+    assert capfd.readouterr() == ("", "")
 
 
-async def test_a_command_need_not_read_what_it_is_told() -> None:
-    await run(python("import sys; sys.stdin.close()"), b"x" * 1_000_000, {}, ENVIRON, 20)
+async def test_a_command_need_not_read_what_it_is_told(tmp_path: Path) -> None:
+    done = tmp_path / "done"
+    program = "import sys; sys.stdin.close(); open(sys.argv[1], 'w')"
+    await run(python(program, done), b"x" * 1_000_000, {}, ENVIRON, 20)
+    assert done.exists()
 
 
 async def test_what_is_let_go_of_in_the_midst_of_a_command_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from mailsyncd.observe.systemd import Notifier, watchdog_interval
 
@@ -73,7 +74,9 @@ def test_a_manager_that_does_not_listen_holds_nobody_up(manager: tuple[socket.so
 )
 def test_without_a_manager_nothing_happens(address: str | None) -> None:
     environ = {} if address is None else {"NOTIFY_SOCKET": address}
-    Notifier.from_environment(environ).ready("up")
+    with structlog.testing.capture_logs() as logs:
+        Notifier.from_environment(environ).ready("up")
+    assert logs == []
 
 
 @pytest.mark.parametrize(

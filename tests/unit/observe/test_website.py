@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+from beside import beside
 from fakes import breathe
 from statuses import Shown
 from structlog.testing import capture_logs
@@ -20,13 +21,9 @@ from mailsyncd.observe.website import TRY_AGAIN, Place, Website
 
 @asynccontextmanager
 async def running(site: Website) -> AsyncIterator[asyncio.Task[None]]:
-    task = asyncio.create_task(site.run())
-    try:
+    async with beside(site.run()) as task:
         await breathe()
         yield task
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def until(true: Callable[[], bool]) -> None:
