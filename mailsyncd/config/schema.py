@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
-from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, InitSettingsSource, SettingsConfigDict
 
 from mailsyncd.config import grammar, secrets
 from mailsyncd.config.secrets import SecretSpec
@@ -221,7 +221,8 @@ Literals = Literal["auto", "sync", "plus"]
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    # defer_build: the validators of all sections are made at once, as parts of that of Settings.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, defer_build=True)
 
 
 class Daemon(Section):
@@ -339,10 +340,11 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    daemon: Daemon = Daemon()
-    state: State = State()
-    http: Http = Http()
-    notify: Notify = Notify()
+    # Defaults throughout, unchecked: to check them, each section would need a validator of its own.
+    daemon: Daemon = Daemon.model_construct()
+    state: State = State.model_construct()
+    http: Http = Http.model_construct()
+    notify: Notify = Notify.model_construct()
     outlook: Destination | None = None
     destinations: tuple[Destination, ...] = ()
     routes: tuple[Route, ...] = ()
@@ -364,13 +366,6 @@ def merge(*layers: Tree) -> Settings:
 
     Raises pydantic.ValidationError.
     """
-
-    class Merged(Settings):
-        @classmethod
-        def settings_customise_sources(
-            cls, settings_cls: type[BaseSettings], *_: object, **__: object
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            # None but these: nothing in mailsyncd reads the environment by itself.
-            return tuple(InitSettingsSource(settings_cls, layer) for layer in layers)
-
-    return Merged()
+    # No source but these: nothing in mailsyncd reads the environment by itself.
+    sources = tuple(InitSettingsSource(Settings, layer) for layer in layers)
+    return Settings(_build_sources=(sources, {}))  # type: ignore[call-arg]  # mypy knows the fields alone
