@@ -2,3 +2,9 @@
 
 load.py is the way in; values.py is what the rest of mailsyncd sees. pydantic stays in here.
 """
+
+import os
+
+# pydantic would look through all that is installed for plugins, at every start, and let each of them see
+# every value that it validates: passwords, too.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -24,3 +26,16 @@ def test_what_a_run_has_no_use_for_is_not_imported(command: str) -> None:
     done = subprocess.run(program, check=False, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "\n"
+
+
+def test_no_plugin_of_pydantic_gets_to_see_the_configuration(tmp_path: Path) -> None:
+    plugin = tmp_path / "curious-1.dist-info"
+    plugin.mkdir()
+    (plugin / "METADATA").write_text("Metadata-Version: 2.1\nName: curious\nVersion: 1\n")
+    (plugin / "entry_points.txt").write_text("[pydantic]\ncurious = curious:plugin\n")
+    (tmp_path / "curious.py").write_text("print('curious')\nplugin = None\n")
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path)}
+    for code, said in (("import pydantic_settings", "curious\n"), ("import mailsyncd.config.load", "")):
+        program = [sys.executable, "-c", code]
+        done = subprocess.run(program, check=False, capture_output=True, text=True, timeout=60, env=environ)
+        assert done.stdout == said, done.stderr
