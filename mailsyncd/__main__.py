@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 
-OBJECTS = 20_000  # new ones between looks for garbage: what is loaded at the start would be seen 100 times
+OBJECTS = 100_000  # new ones between looks for garbage: more than are made by loading, and those stay
 
 
 def program() -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import os
 import re
 import resource
@@ -26,6 +27,7 @@ EXIT_OK = 0
 EXIT_FAILURES = 1
 EXIT_TEMPORARY = 75  # EX_TEMPFAIL of sysexits.h: a supervisor may try again
 EXIT_CONFIG = 78  # EX_CONFIG: trying again will not help
+OBJECTS = 20_000  # new ones between looks for garbage
 
 EPILOG = """\
 exit statuses:
@@ -248,10 +250,17 @@ def _spare_rich() -> None:
             del sys.modules["rich"]
 
 
+def _all_is_loaded() -> None:
+    """From here on there is garbage, with messages in it: looks for it come often, and spare what stays."""
+    gc.freeze()
+    gc.set_threshold(OBJECTS, 20, 20)
+
+
 def _run(arguments: argparse.Namespace) -> int:
     _spare_rich()
     from mailsyncd.commands.run import run
 
+    _all_is_loaded()
     return asyncio.run(run(arguments.config, os.environ))
 
 
@@ -262,6 +271,7 @@ def _run_once(arguments: argparse.Namespace) -> int:
     else:
         from mailsyncd.commands.run_once import run_once as once
 
+    _all_is_loaded()
     return asyncio.run(once(arguments.config, os.environ, only=arguments.route, as_json=arguments.json))
 
 
