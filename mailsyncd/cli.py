@@ -9,16 +9,17 @@ import argparse
 import asyncio
 import gc
 import os
-import re
 import resource
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 
 from mailsyncd import __version__
 from mailsyncd.commands.arguments import socket_of, takes_config, takes_socket
 from mailsyncd.commands.auth_options import add_auth
 from mailsyncd.commands.config_options import add_config, add_reload
+from mailsyncd.commands.failures_options import add_failures
 from mailsyncd.commands.lambda_options import add_lambda
 from mailsyncd.commands.status_options import add_status
 from mailsyncd.errors import ConfigError, LeaseLost, MailsyncError, SecretsUnavailable, StateUnavailable
@@ -42,7 +43,8 @@ exit statuses:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit status."""
-    arguments = _parser().parse_args(argv)
+    given = sys.argv[1:] if argv is None else argv
+    arguments = _parser(given).parse_args(given)
     _leave_no_core()
     try:
         return int(arguments.command(arguments))
@@ -69,7 +71,8 @@ def _leave_no_core() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(given: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """Knows the command that is given, or all: to describe those takes as long as a short run's work."""
     parser = argparse.ArgumentParser(
         prog="mailsyncd",
         description="Copies new Gmail mail into Outlook.com: now, once, unchanged.",
@@ -78,18 +81,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"mailsyncd {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    _add_run(commands)
-    _add_run_once(commands)
-    add_lambda(commands, _lambda)
-    _add_check(commands)
-    add_status(commands)
-    add_reload(commands)
-    add_config(commands)
-    _add_state(commands)
-    _add_failures(commands)
-    add_auth(commands)
-    _add_secrets(commands)
-    _add_demo(commands)
+    adders: dict[str, Callable[[Commands[argparse.ArgumentParser]], None]] = {
+        "run": _add_run,
+        "run-once": _add_run_once,
+        "lambda": partial(add_lambda, command=_lambda),
+        "check": _add_check,
+        "status": add_status,
+        "reload": add_reload,
+        "config": add_config,
+        "state": _add_state,
+        "failures": add_failures,
+        "auth": add_auth,
+        "secrets": _add_secrets,
+        "demo": _add_demo,
+    }
+    for name in [given[0]] if given and given[0] in adders else adders:
+        adders[name](commands)
     return parser
 
 
@@ -161,37 +168,6 @@ def _add_state(commands: Commands[argparse.ArgumentParser]) -> None:
     rebuild.set_defaults(command=_state_rebuild)
 
 
-_ID = "as `failures list` shows it, or its UID alone"
-
-
-def _add_failures(commands: Commands[argparse.ArgumentParser]) -> None:
-    failures = commands.add_parser("failures", help="what was set aside: list, retry, discard, export")
-    what = failures.add_subparsers(metavar="list|show|retry|discard|export", required=True)
-    listing = what.add_parser("list", help="every message that was set aside and is not dealt with")
-    listing.add_argument("--all", action="store_true", help="those that are dealt with, too")
-    listing.add_argument("--json", action="store_true", help="as JSON")
-    show = what.add_parser("show", help="all that is known of one")
-    retry = what.add_parser("retry", help="have one, or all, tried again")
-    discard = what.add_parser("discard", help="call one dealt with, without copying it")
-    export = what.add_parser("export", help="write the message to a file, byte for byte")
-    one_or_all = retry.add_mutually_exclusive_group(required=True)
-    one_or_all.add_argument("--all", action="store_true", help="all that are not dealt with")
-    one_or_all.add_argument("id", metavar="ID", nargs="?", type=_failure_id, help=_ID)
-    for one in (show, discard, export):
-        one.add_argument("id", metavar="ID", type=_failure_id, help=_ID)
-    export.add_argument("file", metavar="FILE", help="must not exist; - for standard output")
-    for one, command in (
-        (listing, _failures_list),
-        (show, _failures_show),
-        (retry, _failures_retry),
-        (discard, _failures_discard),
-        (export, _failures_export),
-    ):
-        takes_config(one)
-        one.add_argument("--route", metavar="R", help="only this route: its Gmail address, folder or name")
-        one.set_defaults(command=command)
-
-
 def _add_secrets(commands: Commands[argparse.ArgumentParser]) -> None:
     secrets = commands.add_parser("secrets", help="move secrets from one of AWS's stores to the other")
     what = secrets.add_subparsers(metavar="migrate", required=True)
@@ -220,14 +196,6 @@ def _add_demo(commands: Commands[argparse.ArgumentParser]) -> None:
     demo.add_argument("--seed", type=int, default=1, metavar="S", help="of the mail and its timing")
     demo.add_argument("--json", action="store_true", help="only the result, as one JSON object")
     demo.set_defaults(command=_demo)
-
-
-def _failure_id(text: str) -> str:
-    if not re.fullmatch(r"[0-9]{1,10}(-[0-9]{1,10})?", text):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not an id; write it as `failures list` shows it, or a UID"
-        )
-    return text
 
 
 def _count(text: str) -> int:
@@ -323,44 +291,6 @@ def _state_show(arguments: argparse.Namespace) -> int:
     return asyncio.run(
         show(arguments.config, os.environ, sys.stdout, only=arguments.route, as_json=arguments.json)
     )
-
-
-def _failures_list(arguments: argparse.Namespace) -> int:
-    from mailsyncd.commands.failures import show_list
-
-    flags = {"only": arguments.route, "resolved_too": arguments.all, "as_json": arguments.json}
-    return asyncio.run(show_list(arguments.config, os.environ, sys.stdout, **flags))
-
-
-def _failures_show(arguments: argparse.Namespace) -> int:
-    from mailsyncd.commands.failures import show_one
-
-    return asyncio.run(
-        show_one(arguments.config, os.environ, sys.stdout, wanted=arguments.id, only=arguments.route)
-    )
-
-
-def _failures_retry(arguments: argparse.Namespace) -> int:
-    from mailsyncd.commands.failures import retry
-
-    return asyncio.run(
-        retry(arguments.config, os.environ, sys.stdout, wanted=arguments.id, only=arguments.route)
-    )
-
-
-def _failures_discard(arguments: argparse.Namespace) -> int:
-    from mailsyncd.commands.failures import discard
-
-    return asyncio.run(
-        discard(arguments.config, os.environ, sys.stdout, wanted=arguments.id, only=arguments.route)
-    )
-
-
-def _failures_export(arguments: argparse.Namespace) -> int:
-    from mailsyncd.commands.export import export
-
-    name = {"wanted": arguments.id, "target": arguments.file, "only": arguments.route}
-    return asyncio.run(export(arguments.config, os.environ, sys.stdout.buffer, **name))
 
 
 def _state_rebuild(arguments: argparse.Namespace) -> int:
