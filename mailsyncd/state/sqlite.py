@@ -1,20 +1,18 @@
 """The embedded state store: one SQLite file, its own thread, an answer only after the commit.
 
 Calls that come in while the thread is busy share the next transaction, and so its fsync. What
-troubles the file fails them all. If something troubles one of them alone, all is undone and done once
-more, each within a savepoint of its own: savepoints for all, always, would be half of the statements.
+troubles the file fails them all; an item that can't be read, only the call that is about it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from mailsyncd.errors import StateUnavailable
 from mailsyncd.model import (
@@ -24,7 +22,6 @@ from mailsyncd.model import (
     Lease,
     Member,
     Record,
-    Status,
     TokenNote,
     Trace,
     Traffic,
@@ -33,7 +30,7 @@ from mailsyncd.model import (
 )
 from mailsyncd.ports import Clock, Refused
 from mailsyncd.state import items, rules, sqlite_file
-from mailsyncd.state.items import Item
+from mailsyncd.state.sqlite_table import Key, SqliteTable
 from mailsyncd.steps import Step, reached
 
 T = TypeVar("T")
@@ -47,38 +44,12 @@ MOST_AT_ONCE = 256  # calls in one transaction
 EXPIRY_INTERVAL = 3600.0  # seconds between deletions of what has expired
 
 
-class _SqliteTable:
-    """A rules.Table on a connection, inside a transaction."""
+class _Call(NamedTuple):
+    """`about` are the items that it will ask for, or some of them."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
-    def get(self, pk: str, sk: str) -> Item | None:
-        return next(self.select("items WHERE pk = ? AND sk = ?", (pk, sk)), None)
-
-    def put(self, pk: str, sk: str, item: Item) -> None:
-        self._connection.execute(
-            "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?, ?)",
-            (pk, sk, item.get("status"), item.get("dest_uid"), item.get("ttl"), json.dumps(item)),
-        )
-
-    def query(self, pk: str, start: str, end: str) -> Iterable[Item]:
-        return self.select("items WHERE pk = ? AND sk >= ? AND sk < ? ORDER BY sk", (pk, start, end))
-
-    def select(self, source: str, values: tuple[Any, ...]) -> Iterator[Item]:
-        """One by one: an item takes several times the memory of the record that is made of it."""
-        found = self._connection.execute(f"SELECT item FROM {source}", values)  # noqa: S608 - ours
-        return (json.loads(row[0]) for row in found)
-
-    def count(self, pk: str) -> dict[Status, int]:
-        """How many records there are of each status."""
-        found = self._connection.execute(
-            "SELECT status, COUNT(*) FROM items WHERE pk = ? AND status IS NOT NULL GROUP BY status", (pk,)
-        )
-        return {Status(status): number for status, number in found}
-
-
-Call = tuple[Callable[[_SqliteTable], Any], "asyncio.Future[Any]"]
+    work: Callable[[SqliteTable], Any]
+    about: Sequence[Key]
+    answer: asyncio.Future[Any]
 
 
 class SqliteStore:
@@ -94,8 +65,7 @@ class SqliteStore:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="state")
         self._closed = False
         self._calls = self._transactions = 0
-        self._waiting: list[Call] = []
-        self._calls = self._transactions = 0
+        self._waiting: list[_Call] = []
         self._running: asyncio.Task[None] | None = None
 
     # --------------------------------------------------------------------- life
@@ -137,10 +107,10 @@ class SqliteStore:
 
     # ------------------------------------------------------------ transactions
 
-    async def _do(self, work: Callable[[_SqliteTable], T]) -> T:
+    async def _do(self, work: Callable[[SqliteTable], T], *about: Key) -> T:
         """Run `work` in a transaction; returns once that is committed."""
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._waiting.append((work, answer))
+        self._waiting.append(_Call(work, about, answer))
         if self._running is None or self._running.done():
             self._running = asyncio.create_task(self._run())
         return await answer
@@ -154,15 +124,15 @@ class SqliteStore:
                 outcomes = await self._on_thread(lambda calls=calls: self._transact(calls))  # type: ignore[misc]
             except Exception as error:  # noqa: BLE001 - each caller is told, none is left waiting
                 outcomes = [error] * len(calls)
-            for (_, answer), outcome in zip(calls, outcomes, strict=True):
-                if answer.done():
+            for call, outcome in zip(calls, outcomes, strict=True):
+                if call.answer.done():
                     continue
                 if isinstance(outcome, Exception):
-                    answer.set_exception(outcome)
+                    call.answer.set_exception(outcome)
                 else:
-                    answer.set_result(outcome)
+                    call.answer.set_result(outcome)
 
-    def _transact(self, calls: Sequence[Call]) -> list[Any]:
+    def _transact(self, calls: Sequence[_Call]) -> list[Any]:
         connection = self._connection
         if connection is None:
             raise StateUnavailable(f"{self._path}: the state is not open")
@@ -181,25 +151,23 @@ class SqliteStore:
             raise
         return outcomes
 
-    def _outcomes(self, connection: sqlite3.Connection, calls: Sequence[Call]) -> list[Any]:
-        connection.execute("SAVEPOINT calls")
-        try:
-            return [work(_SqliteTable(connection)) for work, _ in calls]
-        except UNREADABLE:
-            connection.execute("ROLLBACK TO calls")
-            return [self._call(connection, work) for work, _ in calls]
+    def _outcomes(self, connection: sqlite3.Connection, calls: Sequence[_Call]) -> list[Any]:
+        table = SqliteTable(connection)
+        table.foresee([key for call in calls for key in call.about])
+        outcomes = [self._outcome(table, call.work) for call in calls]
+        table.write()
+        return outcomes
 
-    def _call(self, connection: sqlite3.Connection, work: Callable[[_SqliteTable], Any]) -> Any:
+    def _outcome(self, table: SqliteTable, work: Callable[[SqliteTable], Any]) -> Any:
         """What one call answers, or its own failure: an item that no mailsyncd wrote."""
-        connection.execute("SAVEPOINT call")
         try:
-            outcome = work(_SqliteTable(connection))
+            outcome = work(table)
         except UNREADABLE as error:
-            connection.execute("ROLLBACK TO call")
-            outcome = StateUnavailable(
+            table.withdraw()
+            return StateUnavailable(
                 f"{self._path}: holds an item that can't be read ({type(error).__name__})"
             )
-        connection.execute("RELEASE call")
+        table.keep()
         return outcome
 
     def _expire(self, connection: sqlite3.Connection) -> None:
@@ -218,13 +186,17 @@ class SqliteStore:
         return await self._do(lambda table: rules.advance(table, route, new, expected))
 
     async def claim(self, route: str, record: Record) -> Refused | None:
-        return await self._do(lambda table: rules.claim(table, route, record))
+        about = [(route, items.uid_key(record.uidvalidity, record.uid))]
+        if record.gm_msgid is not None:
+            about.append((route, items.message_key(record.gm_msgid)))
+        return await self._do(lambda table: rules.claim(table, route, record), *about)
 
     async def adopt(self, route: str, record: Record, new: Record) -> bool:
         return await self._do(lambda table: rules.adopt(table, route, record, new))
 
     async def finish(self, route: str, record: Record, events: Sequence[Event] = ()) -> bool:
-        return await self._do(lambda table: rules.finish(table, route, record))
+        about = (route, items.uid_key(record.uidvalidity, record.uid))
+        return await self._do(lambda table: rules.finish(table, route, record), about)
 
     async def fail(self, route: str, failure: Failure, claimed: Record | None) -> None:
         await self._do(lambda table: rules.fail(table, route, failure, claimed))
@@ -235,7 +207,7 @@ class SqliteStore:
         return await self._do(lambda table: rules.records(table, route, uidvalidity, after, most))
 
     async def delivered(self, route: str, dest_uidvalidity: int | None, from_uid: int) -> list[Trace]:
-        def work(table: _SqliteTable) -> list[Trace]:
+        def work(table: SqliteTable) -> list[Trace]:
             found = chain(
                 table.select(DELIVERED, (route, from_uid)), table.select(DELIVERED_SOMEWHERE, (route,))
             )
