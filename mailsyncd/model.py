@@ -58,9 +58,11 @@ class Route:
     create_folder: bool = True
     dedupe: Dedupe = Dedupe.ROUTE
     key: str = field(init=False, repr=False, compare=False)
+    name: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "key", self._key())  # asked for many times a message
+        object.__setattr__(self, "key", self._key())  # both are asked for many times a message
+        object.__setattr__(self, "name", self._name())
 
     def _key(self) -> str:
         """The partition key of everything the state store knows about this route.
@@ -73,8 +75,7 @@ class Route:
             key += f"#MAILBOX#{_escape(self.mailbox)}"
         return key
 
-    @property
-    def name(self) -> str:
+    def _name(self) -> str:
         """How logs and tables call it. Accounts and folders are a route's name, not a secret."""
         source = self.gmail if self.mailbox.upper() == "INBOX" else f"{self.gmail}/{self.mailbox}"
         return f"{source} > {self.folder}"
@@ -111,6 +112,8 @@ class Lane(Enum):
 
     LIVE = "live"
     OLD = "old"
+
+    __hash__ = object.__hash__  # Enum's is written in Python, and asked ten times a message
 
 
 class Via(Enum):

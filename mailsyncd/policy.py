@@ -23,24 +23,30 @@ from mailsyncd.status import Health, RouteState, RouteStatus, WriterState, Write
 # ------------------------------------------------------------------ identity
 
 _FIELD_END = re.compile(rb"\n(?![ \t])")
-_SPACE = re.compile(rb"\s+")
 _LONGEST_FIELD = 16_384  # bytes of a field that are looked at
 _MOST_FIELDS = 100  # of the names that are looked for
 _LONGEST_ID = 900  # RFC 5322 2.1.1 allows 998 in a line; longer ones are kept as a hash
+
+
+@lru_cache(16)
+def _beginnings(names: tuple[bytes, ...]) -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
+    """Of one of these fields: where a message begins with it, and where it does not."""
+    field = b"(?i:(" + b"|".join(map(re.escape, names)) + b")(?:\r?\n[ \t]|[ \t])*:)"
+    return re.compile(field), re.compile(b"\n" + field)
 
 
 def header_fields(message: bytes, names: Iterable[bytes]) -> dict[bytes, list[bytes]]:
     """The fields of each of `names` (lower case), unfolded, white space collapsed. Copies nothing but
     what it returns, and never fails: mail is hostile, and a header of 150 MB is one way of being so."""
     found: dict[bytes, list[bytes]] = {name: [] for name in names}
-    wanted = b"(?i:(" + b"|".join(map(re.escape, found)) + b")(?:\r?\n[ \t]|[ \t])*:)"
+    at_first, later = _beginnings(tuple(found))
     end = _header_end(message)
-    first = re.compile(wanted).match(message, 0, end)
-    others = re.compile(b"\n" + wanted).finditer(message, 0, end)
+    first = at_first.match(message, 0, end)
+    others = later.finditer(message, 0, end)
     for field in islice(chain([first] if first else [], others), _MOST_FIELDS):
         stop = _FIELD_END.search(message, field.end(), end)
         stop_at = min(stop.start() if stop else end, field.end() + _LONGEST_FIELD)
-        found[field[1].lower()].append(_SPACE.sub(b" ", message[field.end() : stop_at]).strip())
+        found[field[1].lower()].append(b" ".join(message[field.end() : stop_at].split()))
     return found
 
 

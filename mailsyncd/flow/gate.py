@@ -38,22 +38,32 @@ class Gate:
 
     async def call(self, ask: Callable[[], Awaitable[T]]) -> T:
         """What the store answers, however often it takes within the grace time."""
-        failing_since: float | None = None
+        try:
+            return await self._ask(ask)
+        except StateUnavailable as error:
+            return await self._insist(ask, error)
+
+    async def _ask(self, ask: Callable[[], Awaitable[T]]) -> T:
+        began = self._clock.monotonic()
+        answer = await ask()
+        self.quickest = min(self.quickest, self._clock.monotonic() - began)
+        if self._closed_since is not None:
+            self._reopen(self._closed_since)
+        return answer
+
+    async def _insist(self, ask: Callable[[], Awaitable[T]], error: StateUnavailable) -> T:
+        failing_since = self._close(error)
         for delay in backoff(self._rng, 0.2, 5.0):
-            began = self._clock.monotonic()
+            # A store that answers probes and refuses this very request is no better than none.
+            if self._clock.monotonic() - failing_since >= self._grace:
+                raise error
+            await self._clock.sleep(delay)
+            await self._until_it_answers(error)
             try:
-                answer = await ask()
-            except StateUnavailable as error:
-                failing_since = self._close(error) if failing_since is None else failing_since
-                # A store that answers probes and refuses this very request is no better than none.
-                if self._clock.monotonic() - failing_since >= self._grace:
-                    raise
-                await self._clock.sleep(delay)
-                await self._until_it_answers(error)
-            else:
-                self.quickest = min(self.quickest, self._clock.monotonic() - began)
-                self._reopen()
-                return answer
+                return await self._ask(ask)
+            except StateUnavailable as again:
+                error = again
+                self._close(error)
         raise AssertionError("the backoff never ends")
 
     def _close(self, error: StateUnavailable) -> float:
@@ -64,11 +74,9 @@ class Gate:
             log.error("state.unavailable", error=str(error), grace_seconds=self._grace)
         return now
 
-    def _reopen(self) -> None:
-        if self._closed_since is not None:
-            away = self._clock.monotonic() - self._closed_since
-            log.info("state.available", away_seconds=round(away, 1))
-            self._closed_since = None
+    def _reopen(self, closed_since: float) -> None:
+        log.info("state.available", away_seconds=round(self._clock.monotonic() - closed_since, 1))
+        self._closed_since = None
 
     async def _until_it_answers(self, error: StateUnavailable) -> None:
         """One prober at a time; raises when the store stayed away for the grace time."""

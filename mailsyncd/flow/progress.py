@@ -149,10 +149,11 @@ class Progress:
         """Done, skipped, or recorded as a failure."""
         self.moved_mono = now
         self.failures.under_way.discard(uid)
-        self.failures.moved.set()
         self._new.pop(uid, None)
         if self._open.pop(uid, None) is None and uid > self.listed_to:
             self._known[uid] = Status.DONE
+        if not self._open:
+            self.failures.moved.set()
 
     def keep(self, new: Watermark) -> None:
         """`new` is in the state store now."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from uuid import uuid4
+from secrets import token_hex
 
 from mailsyncd.errors import LeaseLost, MailsyncError, StateUnavailable, Transient
 from mailsyncd.flow.routes import RoutePlan
@@ -204,7 +204,7 @@ class Rebuild:
             survey.mailbox.uidvalidity,
             listing.uid,
             Status.PENDING,
-            Claimant(self.require(), uuid4().hex),
+            Claimant(self.require(), token_hex(16)),
             claimed_at=now,
             sha256="",
             size=listing.size,

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from uuid import uuid4
+from secrets import token_hex
 
 import structlog
 
@@ -125,7 +125,7 @@ class Recovery:
             ref = MessageRef(
                 route, record.uidvalidity, listing, Lane.LIVE, Via.START, self._clock.monotonic()
             )
-            adopted = replace(record, claimed_by=Claimant(epoch, uuid4().hex))
+            adopted = replace(record, claimed_by=Claimant(epoch, token_hex(16)))
             if ref.key in in_hands:
                 continue
             if record.claimed_by.epoch == epoch:

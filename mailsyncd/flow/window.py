@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from mailsyncd.model import Lane
 from mailsyncd.ports import Clock, SinkLimits
@@ -85,18 +83,17 @@ class Window:
 
     # ----------------------------------------------------------------- on the wire
 
-    @asynccontextmanager
-    async def place(self, size: int, lane: Lane) -> AsyncIterator[None]:
-        """A place on the wire, until the answer. Live mail goes first. Raises TurnedAway."""
+    async def enter(self, size: int, lane: Lane) -> float:
+        """Wait for a place on the wire, which is kept until leave(). Live mail goes first. Returns since
+        when it is had; raises TurnedAway."""
         if not self._fits(size) or any(self._waiting.values()):
             await self._wait(size, lane)
         else:
-            self._enter(size)
-        began = self._clock.monotonic()
-        try:
-            yield
-        finally:
-            self._leave(size)
+            self._take_place(size)
+        return self._clock.monotonic()
+
+    def answered(self, began: float) -> None:
+        """What entered then was taken."""
         self._quickest_answer = min(self._quickest_answer, self._clock.monotonic() - began)
 
     async def _wait(self, size: int, lane: Lane) -> None:
@@ -107,7 +104,7 @@ class Window:
             await place
         except asyncio.CancelledError:
             if place.done() and not place.cancelled() and place.exception() is None:
-                self._leave(size)
+                self.leave(size)
             raise
 
     def _let_in(self) -> None:
@@ -118,7 +115,7 @@ class Window:
                     waiting.popleft()
                 elif self._fits(size):
                     waiting.popleft()
-                    self._enter(size)
+                    self._take_place(size)
                     place.set_result(None)
                 else:
                     return
@@ -129,11 +126,11 @@ class Window:
             return True
         return self.on_wire < self.most_on_wire and self._bytes + size <= self._limits.window_bytes
 
-    def _enter(self, size: int) -> None:
+    def _take_place(self, size: int) -> None:
         self.on_wire += 1
         self._bytes += size
 
-    def _leave(self, size: int) -> None:
+    def leave(self, size: int) -> None:
         self.on_wire -= 1
         self._bytes -= size
         self._let_in()

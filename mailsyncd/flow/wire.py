@@ -34,13 +34,19 @@ class Wire:
         """APPEND when there is a place for it. Raises what session.append() raises, and TurnedAway
         where that was not even called: the message has no part in why the connection was lost."""
         ref = message.ref
-        async with self.window.place(len(message.body), ref.lane):
+        size = len(message.body)
+        began = await self.window.enter(size, ref.lane)
+        try:
             if self.session.lost:
                 raise TurnedAway
-            return await self.session.append(
+            appended = await self.session.append(
                 ref.route.folder,
                 message.body,
                 ref.listing.internaldate,
                 seen=ref.route.mark_seen,
                 guard=guard,
             )
+            self.window.answered(began)
+        finally:
+            self.window.leave(size)
+        return appended

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
-from uuid import uuid4
+from secrets import token_hex
 
 import structlog
 
@@ -171,7 +171,7 @@ class Writer:
             ref.uidvalidity,
             ref.uid,
             Status.PENDING,
-            claimed_by=Claimant(epoch, uuid4().hex),
+            claimed_by=Claimant(epoch, token_hex(16)),
             claimed_at=self._belt.clock.now(),
             sha256=message.sha256,
             size=message.size,

@@ -40,7 +40,10 @@ def digits(value: Value) -> str | None:
 
 
 def number(value: Value) -> int:
-    return int(digits(value) or 0)
+    """The same as a number; 0 for what is not one."""
+    if isinstance(value, bytes) and value.isdigit() and len(value) <= LONGEST_NUMBER:
+        return int(value)
+    return 0
 
 
 def text(value: Value) -> str:

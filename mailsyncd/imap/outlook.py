@@ -130,6 +130,7 @@ class OutlookSession:
         self._early_limit = _early_limit(session) if early else -1  # bytes that need not wait for `+`
         self._selection = Selection(session, wanted=profile.selects)
         self._naming: Naming | None = None
+        self._names: dict[str, str] = {}  # of the folders, in the server's own form
         self._missing: set[str] = set()  # folders that were not there when the server was asked
         self._exists = 0
         self._gone = asyncio.Event()
@@ -224,7 +225,9 @@ class OutlookSession:
             return self._naming
 
     async def _name(self, folder: str) -> str:
-        return (await self.naming()).to_server(folder)
+        if folder not in self._names:
+            self._names[folder] = (await self.naming()).to_server(folder)
+        return self._names[folder]
 
     # ------------------------------------------------------------------- append
 

@@ -204,8 +204,10 @@ class Connection(asyncio.Protocol):
 
     def _hand_out(self, name: str, response: Response) -> None:
         """To the oldest command that wants it. Whose a FETCH or a STATUS is, only its contents tell (A31)."""
-        commands = self._commands.values() if name not in _NEWS else ()
-        takers = [command for command in commands if name in command.wish.names]
+        if name in _NEWS:
+            self._unasked.count(response.size)
+            return
+        takers = [command for command in self._commands.values() if name in command.wish.names]
         for command in takers if name in ("FETCH", "STATUS") else takers[:1]:
             command.keep(response, charged=command is takers[0])
         if not takers:

@@ -72,23 +72,28 @@ class ResponseReader:
                 position = self._take_literal(data, position)
                 continue
             end = data.find(b"\n", position)
+            piece = data[position : end if end >= 0 else len(data)]
+            if self._text_size + len(self._line) + len(piece) > self._max_line:
+                raise HostileInput(f"a line of more than {self._max_line:,} bytes")
             if end < 0:
-                self._keep(data[position:])
+                self._line += piece
                 return
-            self._keep(data[position:end])
             position = end + 1
-            if response := self._end_line():
+            if response := self._end_line(self._whole(piece).removesuffix(b"\r")):
                 yield response
 
-    def _keep(self, piece: bytes) -> None:
-        if self._text_size + len(self._line) + len(piece) > self._max_line:
-            raise HostileInput(f"a line of more than {self._max_line:,} bytes")
-        self._line += piece
-
-    def _end_line(self) -> Response | None:
-        line = bytes(self._line[:-1] if self._line.endswith(b"\r") else self._line)
+    def _whole(self, piece: bytes) -> bytes:
+        """The line that ends with it. Few lines come in pieces."""
+        if not self._line:
+            return piece
+        line = bytes(self._line + piece)
         self._line.clear()
-        literal = _LITERAL.search(line, max(0, len(line) - 24)) if self._may_hold_literal(line) else None
+        return line
+
+    def _end_line(self, line: bytes) -> Response | None:
+        literal = None
+        if line.endswith(b"}") and self._may_hold_literal(line):
+            literal = _LITERAL.search(line, max(0, len(line) - 24))
         if literal is None:
             response = Response((*self._parts, line))
             self._parts.clear()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
+from functools import partial
 
 
 class SystemClock:
@@ -15,8 +17,9 @@ class SystemClock:
     # relies on: whoever wakes up asks monotonic().
     _MONOTONIC = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
-    def monotonic(self) -> float:
-        return time.clock_gettime(self._MONOTONIC)
+    def __init__(self) -> None:
+        # Asked twenty times a message, and so without a function of ours between.
+        self.monotonic: Callable[[], float] = partial(time.clock_gettime, self._MONOTONIC)
 
     def now(self) -> float:
         return time.time()

@@ -15,6 +15,7 @@ HIDDEN = "***"
 LONGEST_TEXT = 4000
 MOST_ITEMS = 200
 DEEPEST = 4
+PLAIN = frozenset({type(None), bool, int, float})
 
 _SECRET_KEY = re.compile(
     r"passw|passphrase|secret|token|authorization|credential|cookie|api_?key|assertion|verifier|service_?key|"
@@ -61,9 +62,9 @@ def value(given: object, *, key: str = "", depth: int = 0) -> Any:
     """`given` as JSON can hold it, whatever it was, with secrets replaced."""
     if type(given) is str:  # by far the most
         return HIDDEN if _is_secret(key) else text(given)
+    if type(given) in PLAIN:
+        return given
     match given:
-        case None | bool() | int() | float() if not isinstance(given, Enum):
-            return given
         case _ if _is_secret(key):
             return HIDDEN
         case str() if not isinstance(given, Enum):

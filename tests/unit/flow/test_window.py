@@ -31,14 +31,16 @@ class Wire:
         return self._tasks[name]
 
     async def _hold(self, name: str, size: int, lane: Lane) -> None:
-        began = self.window._clock.monotonic()
-        async with self.window.place(size, lane):
-            self.there.append(name)
-            try:
-                await self._answers[name].wait()
-            finally:
-                self.there.remove(name)
-        self.window.went_well(began, 0.0)
+        claimed = self.window._clock.monotonic()
+        began = await self.window.enter(size, lane)
+        self.there.append(name)
+        try:
+            await self._answers[name].wait()
+            self.window.answered(began)
+        finally:
+            self.there.remove(name)
+            self.window.leave(size)
+        self.window.went_well(claimed, 0.0)
 
     async def answer(self, *names: str) -> None:
         for name in names:
