@@ -13,9 +13,10 @@ from collections import deque
 from mailsyncd.model import Lane
 from mailsyncd.ports import Clock, SinkLimits
 
-FIRST = 4  # messages in flight on a fresh connection, or an eighth of the most there may be
+FIRST = 4  # messages in flight on a fresh connection, or a quarter of the most there may be
 LATE = 0.012  # seconds, and twice the quickest: what new mail may have to wait for
 STEP = 8  # the window changes by one part in so many
+SURE = 3  # times that messages are late before the window counts as found
 
 
 class TurnedAway(Exception):
@@ -26,7 +27,7 @@ class Window:
     def __init__(self, limits: SinkLimits, clock: Clock) -> None:
         self._limits = limits
         self._clock = clock
-        self.most_on_wire = min(max(FIRST, limits.window // 8), limits.window)
+        self.most_on_wire = min(max(FIRST, limits.window // 4), limits.window)
         self._bytes = 0
         self._waiting: dict[Lane, deque[tuple[int, asyncio.Future[None]]]] = {
             Lane.LIVE: deque(),
@@ -35,7 +36,7 @@ class Window:
         self._changed = asyncio.Event()
         self._next_turn = self._adjusted = clock.monotonic()
         self._quickest_answer = float("inf")  # seconds
-        self._was_late = False
+        self._times_late = 0
         self.on_wire = 0
         self.in_hand = 0
 
@@ -140,18 +141,19 @@ class Window:
     def went_well(self, began: float, store: float) -> None:
         """What was claimed then has been sent and finished. The window is too large when that takes long:
         messages only wait for each other, for the wire or for the state store, and new mail behind
-        them. After the first late one it is changed once for what was in hand together, by one part
-        in so many. `store`: seconds that the state store takes for an answer, at best."""
+        them. It doubles until messages were late a few times, for the first bodies all come at once; then
+        it is changed once for what was in hand together, by one part in so many. `store`: seconds
+        that the state store takes for an answer, at best."""
         took = (now := self._clock.monotonic()) - began
         late = took > LATE + 2 * (self._quickest_answer + store)
-        if not late and not self._was_late:
+        if not late and self._times_late < SURE:
             self.most_on_wire = min(self.most_on_wire + 1, self._limits.window)
         elif began >= self._adjusted:
             step = 1 + self.most_on_wire // STEP
             least = min(FIRST, self.most_on_wire)
             wanted = self.most_on_wire - step if late else self.most_on_wire + step
             self.most_on_wire = max(least, min(wanted, self._limits.window))
-            self._adjusted, self._was_late = now, True
+            self._adjusted, self._times_late = now, self._times_late + late
 
     def went_badly(self) -> None:
         self.most_on_wire = 1
