@@ -7,7 +7,7 @@ setback, to be recorded as a failure. Neither holds up the writer.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from mailsyncd.errors import FailureKind, MessageRejected
 from mailsyncd.flow.allowance import Allowance
@@ -17,13 +17,33 @@ from mailsyncd.flow.ready import Ready, ReadyQueue, Setback
 from mailsyncd.flow.tasks import first_of
 from mailsyncd.model import MessageRef
 from mailsyncd.policy import QUICK_TRIES
-from mailsyncd.ports import SourceSession
+from mailsyncd.ports import Clock, SourceSession
 from mailsyncd.steps import Step, reached
 
-BATCH_COUNT = 50
-BATCH_BYTES = 2 * 1024 * 1024
 READERS = 3  # batches in flight beside one that is kept for live mail
+FIRST, LEAST, MOST = 50, 10, 100  # messages in a batch
+TYPICAL = 42_000  # bytes of a message: a batch may hold so many times its number
+SOON, LATE = 0.25, 1.0  # seconds until a batch is here
 OVERHEAD = 2048  # bytes of memory that a message takes beside its own
+
+
+@dataclass(slots=True)
+class Pace:
+    """How many messages a batch may have: more where batches come soon, for each costs a round trip;
+    fewer on a slow line, where new mail of the same mailbox waits behind them."""
+
+    count: int = FIRST
+
+    @property
+    def octets(self) -> int:
+        return self.count * TYPICAL
+
+    def took(self, seconds: float, messages: int, octets: int) -> None:
+        """A batch came, that fast. What was no full one says little of how fast more would come."""
+        if seconds < SOON and (messages >= self.count or octets > self.octets // 2):
+            self.count = min(self.count * 2, MOST)
+        elif seconds > LATE:
+            self.count = max(self.count // 2, LEAST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +56,8 @@ class Reader:
     ready: ReadyQueue
     preflight: Preflight
     allowance: Allowance
+    clock: Clock
+    pace: Pace = field(default_factory=Pace)
 
     async def run(self) -> None:
         """Until the session ends. Returns when the queue closes."""
@@ -63,7 +85,8 @@ class Reader:
         self.queue.hold_old(self.route, self.allowance.spent())
 
     async def _take(self, live_only: bool) -> list[MessageRef]:
-        return await self.queue.take(self.route, count=BATCH_COUNT, size=BATCH_BYTES, live_only=live_only)
+        count, size = self.pace.count, self.pace.octets
+        return await self.queue.take(self.route, count=count, size=size, live_only=live_only)
 
     def _outdated(self, ref: MessageRef) -> bool:
         return ref.uidvalidity != self.session.mailbox.uidvalidity
@@ -71,13 +94,16 @@ class Reader:
     async def _read(self, batch: list[int], left: dict[int, MessageRef]) -> None:
         """Move what can be read, and what never can, from `left` to `ready`; the rest stays."""
         sizes = {uid: left[uid].listing.size + OVERHEAD for uid in batch}
+        octets = sum(sizes.values())
         await self.ready.reserve(sizes.values(), left[batch[0]].lane)
+        began = self.clock.monotonic()
         try:
             async for uid, body in self.session.read(batch):
                 self.allowance.count(len(body))
                 if uid in sizes:
                     reached(Step.FETCHED)
                     self.ready.put(Ready(self.preflight.message(left.pop(uid), body), sizes.pop(uid)))
+            self.pace.took(self.clock.monotonic() - began, len(batch), octets)
             for uid in sizes:
                 why = "gone from the source before it could be read"
                 self.ready.put(Ready(Setback(left.pop(uid), FailureKind.VANISHED, why)))

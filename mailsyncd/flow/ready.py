@@ -1,8 +1,8 @@
 """Bodies between the readers and a destination's writer: bounded in bytes, and fair.
 
 Routes take turns, and live mail and old mail take turns. Old mail may fill three quarters of
-the budget at most, so that a live message never waits for a backlog to be written. A message that
-is larger than that has its room beside the budget, one at a time: nothing stands still for it.
+the budget at most, so that a live message never waits for a backlog to be written. A large message
+for which there is no room now has its room beside the budget, one at a time: nothing stands still for it.
 """
 
 from __future__ import annotations
@@ -37,6 +37,9 @@ class Ready:
         return self.item.ref
 
 
+LARGE = 4  # a message is large that takes more than a fourth of the budget
+
+
 class ReadyQueue:
     def __init__(self, budget: int) -> None:
         self._budget = budget
@@ -68,17 +71,22 @@ class ReadyQueue:
     async def reserve(self, sizes: Collection[int], lane: Lane) -> None:
         """Wait until there is room for messages of these sizes; in line, so that a large one is not
         passed over for ever."""
-        beside = [size for size in sizes if size > self._limit(Lane.OLD)]
-        size = sum(sizes) - sum(beside)
         async with self._in_line[lane]:
-            while (beside and self._beside) or self._exceeds(size, lane):
+            while (beside := self._beside_of(sizes, lane)) is None:
                 self._freed.clear()
                 await self._freed.wait()
-            self._used += size
+            self._used += sum(sizes) - sum(beside)
             self._beside += beside
 
-    def _exceeds(self, size: int, lane: Lane) -> bool:
-        return size > 0 and self._used > 0 and self._used + size > self._limit(lane)
+    def _beside_of(self, sizes: Collection[int], lane: Lane) -> list[int] | None:
+        """Which one of them goes beside the budget now; None if there is no room yet."""
+        limit, whole = self._limit(lane), sum(sizes)
+        if not whole or self._used + whole <= limit:
+            return []
+        largest = max(sizes)
+        if largest > self._budget // LARGE and not self._beside and self._used + whole - largest <= limit:
+            return [largest]
+        return [] if not self._used and (largest <= limit or not self._beside) else None
 
     def release(self, size: int) -> None:
         """A message's room is free again."""

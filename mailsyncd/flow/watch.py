@@ -233,7 +233,7 @@ class Watch:
         await self.allowance.refresh()
         belt, key, preflight = self._belt, self.route.key, self._settings.preflight
         belt.queue.hold_old(key, self.allowance.spent())
-        await Reader(session, key, belt.queue, belt.ready, preflight, self.allowance).run()
+        await Reader(session, key, belt.queue, belt.ready, preflight, self.allowance, belt.clock).run()
 
     async def _mind_budget(self) -> None:
         """Old mail waits while the day's budget is spent. Never ends."""

@@ -13,7 +13,7 @@ from mailsyncd.flow.allowance import Allowance
 from mailsyncd.flow.gate import Gate
 from mailsyncd.flow.preflight import Preflight
 from mailsyncd.flow.queue import RefQueue
-from mailsyncd.flow.read import BATCH_COUNT, READERS, Reader
+from mailsyncd.flow.read import FIRST, LEAST, MOST, READERS, Pace, Reader
 from mailsyncd.flow.ready import ReadyQueue
 from mailsyncd.model import Lane, Listing, Mailbox, MessageRef, Via
 from mailsyncd.state.memory import MemoryStore
@@ -52,6 +52,7 @@ class Bench:
             self.ready,
             Preflight(),
             self.allowance,
+            clock,
         )
 
     async def queued(self, count: int, lane: Lane, first: int = 1) -> None:
@@ -67,20 +68,20 @@ async def settle() -> None:
 
 async def test_a_backlog_is_read_in_several_commands_at_once_and_in_order() -> None:
     bench = Bench()
-    await bench.queued(10 * BATCH_COUNT, Lane.OLD)
+    await bench.queued(10 * FIRST, Lane.OLD)
     running = asyncio.ensure_future(bench.reader.run())
     await settle()
-    assert [min(uids) for uids in bench.source.asked] == [1 + n * BATCH_COUNT for n in range(READERS)]
+    assert [min(uids) for uids in bench.source.asked] == [1 + n * FIRST for n in range(READERS)]
     bench.source.answer.set()
     await settle()
-    assert sorted(ready.ref.uid for ready in bench.ready) == list(range(1, 10 * BATCH_COUNT + 1))
+    assert sorted(ready.ref.uid for ready in bench.ready) == list(range(1, 10 * FIRST + 1))
     bench.queue.close()
     await running
 
 
 async def test_new_mail_is_asked_for_while_all_other_commands_wait_for_old_mail() -> None:
     bench = Bench()
-    await bench.queued(10 * BATCH_COUNT, Lane.OLD)
+    await bench.queued(10 * FIRST, Lane.OLD)
     running = asyncio.ensure_future(bench.reader.run())
     await settle()
     await bench.queued(1, Lane.LIVE, first=5_000)
@@ -88,13 +89,13 @@ async def test_new_mail_is_asked_for_while_all_other_commands_wait_for_old_mail(
     assert list(bench.source.asked[-1]) == [5_000]
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
-    assert len(bench.queue) == 10 * BATCH_COUNT + 1, "what was not read has its place again"
+    assert len(bench.queue) == 10 * FIRST + 1, "what was not read has its place again"
     assert bench.ready.used == 0
 
 
 async def test_new_mail_is_asked_for_while_old_mail_waits_for_memory() -> None:
-    bench = Bench(memory=2 * BATCH_COUNT * (SIZE + 2048))
-    await bench.queued(10 * BATCH_COUNT, Lane.OLD)
+    bench = Bench(memory=2 * FIRST * (SIZE + 2048))
+    await bench.queued(10 * FIRST, Lane.OLD)
     running = asyncio.ensure_future(bench.reader.run())
     await settle()
     assert len(bench.source.asked) == 1, "old mail may fill three quarters"
@@ -120,6 +121,30 @@ async def test_a_message_larger_than_all_the_room_goes_beside_it_one_at_a_time()
     assert ready.used == 0
 
 
+async def test_a_large_message_does_not_wait_until_all_before_it_is_settled() -> None:
+    ready = ReadyQueue(1000)
+    await ready.reserve([500], Lane.OLD)
+    await ready.reserve([300], Lane.OLD)
+    await ready.reserve([100], Lane.OLD)
+    another = asyncio.ensure_future(ready.reserve([300], Lane.OLD))
+    await settle()
+    assert not another.done(), "one at a time"
+    ready.release(300)
+    await another
+    assert ready.used == 900
+
+
+async def test_a_batch_larger_than_all_the_room_is_read_alone() -> None:
+    ready = ReadyQueue(1000)
+    await ready.reserve([800, 900], Lane.OLD)
+    another = asyncio.ensure_future(ready.reserve([800, 900], Lane.OLD))
+    await settle()
+    assert not another.done()
+    for size in (800, 900):
+        ready.release(size)
+    await another
+
+
 async def test_what_needs_much_room_is_not_passed_over_by_what_needs_little() -> None:
     ready = ReadyQueue(1000)
     await ready.reserve([600], Lane.OLD)
@@ -139,8 +164,8 @@ async def test_what_needs_much_room_is_not_passed_over_by_what_needs_little() ->
 
 async def test_what_is_being_read_counts_for_the_days_budget() -> None:
     """Or each command in flight could go over it by a batch."""
-    bench = Bench(budget=BATCH_COUNT * SIZE)
-    await bench.queued(10 * BATCH_COUNT, Lane.OLD)
+    bench = Bench(budget=FIRST * SIZE)
+    await bench.queued(10 * FIRST, Lane.OLD)
     running = asyncio.ensure_future(bench.reader.run())
     await settle()
     assert len(bench.source.asked) == 1
@@ -149,3 +174,16 @@ async def test_what_is_being_read_counts_for_the_days_budget() -> None:
     assert len(bench.source.asked) == 1
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+def test_batches_grow_where_they_come_soon_and_shrink_where_they_come_late() -> None:
+    pace = Pace()
+    pace.took(0.1, FIRST, 0)
+    assert pace.count == MOST
+    for _ in range(9):
+        pace.took(5.0, pace.count, 0)
+    assert pace.count == LEAST
+    pace.took(0.1, 1, 1_000)
+    assert pace.count == LEAST, "one message tells nothing about ten"
+    pace.took(0.1, 1, pace.octets)
+    assert pace.count == 2 * LEAST
