@@ -7,6 +7,7 @@ setback, to be recorded as a failure. Neither holds up the writer.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
 from mailsyncd.errors import FailureKind, MessageRejected
@@ -46,9 +47,10 @@ class Pace:
             self.count = max(self.count // 2, LEAST)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reader:
-    """Of one route, over one session."""
+    """Of one route, over one session. Nothing is handed on before `admit` has returned, and of new mail
+    alone a batch is read by then."""
 
     session: SourceSession
     route: str
@@ -57,28 +59,37 @@ class Reader:
     preflight: Preflight
     allowance: Allowance
     clock: Clock
+    admit: Callable[[], Awaitable[None]]
     pace: Pace = field(default_factory=Pace)
+    _admitted: bool = False
 
     async def run(self) -> None:
         """Until the session ends. Returns when the queue closes."""
         await first_of(self._serve(live_only=True), *(self._serve(live_only=False) for _ in range(READERS)))
 
     async def _serve(self, *, live_only: bool) -> None:
+        if not live_only:
+            await self._admission()
         while refs := await self._take(live_only):
-            for ref in filter(self._outdated, refs):  # first, for another message may have its UID now
-                self.ready.put(Ready(Setback(ref, FailureKind.VANISHED, "its UIDVALIDITY is no more")))
+            outdated = [ref for ref in refs if self._outdated(ref)]
             left = {ref.uid: ref for ref in refs if not self._outdated(ref)}
             size = sum(ref.listing.size for ref in refs)
             self._expect(size)
             try:
+                await self._give_up(outdated)  # first, for another message may have its UID now
                 # A set that the server refused is asked for one by one, to find the culprit.
                 suspects = [[uid] for uid, ref in left.items() if ref.attempts]
                 for batch in [[uid for uid, ref in left.items() if not ref.attempts], *suspects]:
                     if batch:
                         await self._read(batch, left)
             finally:
-                self.queue.put_back(left.values())
+                self.queue.put_back([*outdated, *left.values()])
                 self._expect(-size)
+
+    async def _admission(self) -> None:
+        if not self._admitted:
+            await self.admit()
+            self._admitted = True
 
     def _expect(self, size: int) -> None:
         self.allowance.expected += size
@@ -91,23 +102,34 @@ class Reader:
     def _outdated(self, ref: MessageRef) -> bool:
         return ref.uidvalidity != self.session.mailbox.uidvalidity
 
+    async def _give_up(self, outdated: list[MessageRef]) -> None:
+        if outdated:
+            await self._admission()
+        while outdated:
+            setback = Setback(outdated.pop(0), FailureKind.VANISHED, "its UIDVALIDITY is no more")
+            self.ready.put(Ready(setback))
+
     async def _read(self, batch: list[int], left: dict[int, MessageRef]) -> None:
         """Move what can be read, and what never can, from `left` to `ready`; the rest stays."""
         sizes = {uid: left[uid].listing.size + OVERHEAD for uid in batch}
         octets = sum(sizes.values())
         await self.ready.reserve(sizes.values(), left[batch[0]].lane)
-        began = self.clock.monotonic()
+        began, hurried = self.clock.monotonic(), self._admitted
         try:
             async for uid, body in self.session.read(batch):
                 self.allowance.count(len(body))
                 if uid in sizes:
+                    await self._admission()
                     reached(Step.FETCHED)
                     self.ready.put(Ready(self.preflight.message(left.pop(uid), body), sizes.pop(uid)))
-            self.pace.took(self.clock.monotonic() - began, len(batch), octets)
+            if hurried:
+                self.pace.took(self.clock.monotonic() - began, len(batch), octets)
+            await self._admission()
             for uid in sizes:
                 why = "gone from the source before it could be read"
                 self.ready.put(Ready(Setback(left.pop(uid), FailureKind.VANISHED, why)))
         except MessageRejected as refusal:
+            await self._admission()
             self._count_refusal(refusal, list(sizes), left)
         finally:
             for size in sizes.values():

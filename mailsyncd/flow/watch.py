@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -86,6 +87,7 @@ class Watch:
             route, belt, self._oddities, window=settings.uidvalidity_window, memory=settings.record_ttl
         )
         self._listed = asyncio.Event()
+        self._admitting = asyncio.Lock()
         self._settled: list[tuple[int, int]] = []  # while the progress was being loaded
         self._timer = SweepTimer(belt.clock, settings.sweep_interval, belt.rng)
         self._puller = Puller(
@@ -225,15 +227,19 @@ class Watch:
         log.info("sweep.finished", new=fresh, unsettled=waiting, oldest_seconds=oldest, late_seconds=late)
 
     async def _read(self, session: SourceSession, progress: Progress) -> None:
-        """Bodies, once nothing speaks against copying what the first listing showed."""
-        if self._origin.is_unsure or not self._belt.vouch.admitted(self.route):
-            await self._listed.wait()
-        if not self._belt.vouch.admitted(self.route):
-            await self._belt.vouch.admit(self.route, session, progress)
         await self.allowance.refresh()
         belt, key, preflight = self._belt, self.route.key, self._settings.preflight
         belt.queue.hold_old(key, self.allowance.spent())
-        await Reader(session, key, belt.queue, belt.ready, preflight, self.allowance, belt.clock).run()
+        admit = partial(self._admit, session, progress)
+        await Reader(session, key, belt.queue, belt.ready, preflight, self.allowance, belt.clock, admit).run()
+
+    async def _admit(self, session: SourceSession, progress: Progress) -> None:
+        """Wait until nothing speaks against copying what the first listing showed."""
+        async with self._admitting:
+            if self._origin.is_unsure or not self._belt.vouch.admitted(self.route):
+                await self._listed.wait()
+            if not self._belt.vouch.admitted(self.route):
+                await self._belt.vouch.admit(self.route, session, progress)
 
     async def _mind_budget(self) -> None:
         """Old mail waits while the day's budget is spent. Never ends."""

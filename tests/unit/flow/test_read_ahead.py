@@ -42,6 +42,8 @@ class Bench:
     def __init__(self, memory: int = 1 << 24, budget: int = 0) -> None:
         clock = VirtualClock()
         store = MemoryStore()
+        self.admitted = asyncio.Event()
+        self.admitted.set()
         self.source, self.queue, self.ready = SlowSource(), RefQueue(10_000), ReadyQueue(memory)
         gate = Gate(store, clock, Random(1), grace=60.0)
         self.allowance = Allowance("ann@gmail.example", budget, store, gate, clock, "one")
@@ -53,7 +55,11 @@ class Bench:
             Preflight(),
             self.allowance,
             clock,
+            self.admit,
         )
+
+    async def admit(self) -> None:
+        await self.admitted.wait()
 
     async def queued(self, count: int, lane: Lane, first: int = 1) -> None:
         for uid in range(first, first + count):
@@ -77,6 +83,35 @@ async def test_a_backlog_is_read_in_several_commands_at_once_and_in_order() -> N
     assert sorted(ready.ref.uid for ready in bench.ready) == list(range(1, 10 * FIRST + 1))
     bench.queue.close()
     await running
+
+
+async def test_until_a_route_is_admitted_new_mail_is_read_and_nothing_handed_on() -> None:
+    bench = Bench()
+    bench.admitted.clear()
+    bench.source.answer.set()
+    await bench.queued(10 * FIRST, Lane.OLD)
+    await bench.queued(3, Lane.LIVE, first=5_000)
+    running = asyncio.ensure_future(bench.reader.run())
+    await settle()
+    assert [list(uids) for uids in bench.source.asked] == [[5_000, 5_001, 5_002]]
+    assert len(bench.ready) == 0
+    bench.admitted.set()
+    await settle()
+    assert len(bench.ready) == 10 * FIRST + 3
+    bench.queue.close()
+    await running
+
+
+async def test_what_was_read_before_a_route_was_admitted_has_its_place_again() -> None:
+    bench = Bench()
+    bench.admitted.clear()
+    bench.source.answer.set()
+    await bench.queued(3, Lane.LIVE)
+    running = asyncio.ensure_future(bench.reader.run())
+    await settle()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert (len(bench.queue), len(bench.ready), bench.ready.used) == (3, 0, 0)
 
 
 async def test_new_mail_is_asked_for_while_all_other_commands_wait_for_old_mail() -> None:

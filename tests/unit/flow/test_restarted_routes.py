@@ -79,7 +79,8 @@ async def test_one_number_of_two_numberings_is_two_messages() -> None:
     queue, ready = RefQueue(10), ReadyQueue(10_000)
     queue.put_back(refs)
     async with box.session() as session:
-        reader = Reader(session, ROUTE.key, queue, ready, Preflight(), bench.allowance(ROUTE.gmail), bench.clock)
+        allowance = bench.allowance(ROUTE.gmail)
+        reader = Reader(session, ROUTE.key, queue, ready, Preflight(), allowance, bench.clock, breathe)
         await first_of(reader.run(), breathe())
     items = [ready.get().item for _ in range(len(ready))]
     assert {(type(one), one.ref.uidvalidity) for one in items} == {(Setback, 6), (Message, 7)}
