@@ -263,12 +263,12 @@ class GmailSession:
     async def read(self, uids: Sequence[int]) -> AsyncIterator[tuple[int, bytes]]:
         """Bodies as they arrive. If the caller stops early, the rest is taken in and dropped."""
         await self._ease()
-        wanted = []
+        here, wanted = deque[tuple[int, bytes]](), list[int]()
         for uid in sorted(set(uids)):
             if (body := self._early.pop(uid)) is None:
                 wanted.append(uid)
             else:
-                yield uid, body
+                here.append((uid, body))
         most = len(wanted) * self._settings.max_literal + MOST_KEPT
         for chosen in uid_sets(wanted, most=max(1, len(wanted))):
             bodies = _Bodies(wanted)
@@ -277,11 +277,15 @@ class GmailSession:
             reached(Step.FETCH_SENT)
             command.answer.add_done_callback(bodies.end)
             try:
+                while here:  # while the others are on their way
+                    yield here.popleft()
                 while (one := await bodies.arrived.get()) is not None:
                     yield one
                 self._accept_bodies(await self._finish_reading(command, len(wanted)), bodies)
             finally:
                 command.forget()
+        while here:
+            yield here.popleft()
 
     async def _finish_reading(self, command: Command, count: int) -> Reply:
         """A body beyond the limit has ended the connection. That would happen again and again, so it

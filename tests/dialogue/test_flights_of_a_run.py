@@ -6,7 +6,7 @@ import asyncio
 
 from fakes import WHEN, breathe, mail
 from harness import Bench, a_route, bench_of
-from scripts import BASIC, Line, served, signed_in, sink, source, take_append
+from scripts import BASIC, Line, names, served, signed_in, sink, source, take_append
 
 from mailsyncd.imap.profiles import choose
 from mailsyncd.model import Status
@@ -111,6 +111,46 @@ async def test_a_destination_that_hung_up_before_it_was_wanted_is_dialled_again(
     async with served(mailbox) as source_port, served(impatient, folder) as port:
         assert await again(first, source_port, port).destination.run_once()
     assert taken == [mail(2)]
+
+
+async def test_what_did_not_come_with_the_listing_is_asked_for_before_the_folder_was_looked_at() -> None:
+    sent: list[bytes] = []
+    asked = asyncio.Event()
+
+    async def mailbox(line: Line) -> None:
+        await opened(line, uidnext=4)
+        new, bodies = await line.expect("UID FETCH 2:* "), await line.expect("UID FETCH 2:9 (UID BODY.PEEK")
+        look = await line.expect("UID FETCH 1 ")
+        line.say(listing(2), listing(3), f"{new} OK", f"* 2 FETCH (UID 2 BODY[]<0> {{{len(mail(2))}}}")
+        line.writer.write(mail(2) + b")\r\n")
+        line.say(f"{bodies} OK", listing(1), f"{look} OK")
+        rest = await line.expect("UID FETCH 3 (UID BODY.PEEK[])")
+        asked.set()
+        line.say(f"* 3 FETCH (UID 3 BODY[] {{{len(mail(3))}}}")
+        line.writer.write(mail(3) + b")\r\n")
+        line.say(f"{rest} OK")
+        await line.until_closed()
+
+    async def folder(line: Line) -> None:
+        await line.greet(f"{BASIC} LITERAL+")
+        probe, _, _ = await take_append(line, plus=True)
+        noop = await line.expect("NOOP")
+        line.say(f"{probe} NO no such mailbox", f"{noop} OK")
+        await names(line)
+        status = await line.expect(f'STATUS "{FOLDER}"')
+        async with asyncio.timeout(5):
+            await asked.wait()
+        line.say(f'* STATUS "{FOLDER}" (MESSAGES 1 UIDNEXT 2 UIDVALIDITY 3)', f"{status} OK")
+        taken = [await take_append(line, plus=True) for _ in range(2)]
+        sent.extend(body for _, body, _ in taken)
+        for (tag, _, _), uid in zip(taken, (2, 3), strict=True):
+            line.say(f"{tag} OK [APPENDUID 3 {uid}] .")
+        await line.until_closed()
+
+    first = await known()
+    async with served(mailbox) as source_port, served(folder) as port:
+        assert await again(first, source_port, port).destination.run_once()
+    assert sent == [mail(2), mail(3)]
 
 
 async def test_what_is_new_is_dialled_for_at_once_and_comes_with_its_listing() -> None:
