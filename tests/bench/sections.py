@@ -38,10 +38,11 @@ sign-in, EXAMINE, the look at the folder before a first watermark is stored, sea
 LIMIT = """What stands between it and the raw copier is its own work for each message: claimed, parsed,
 hashed, appended under a right to write that is asked for before the last byte, finished, logged, settled.
 Under "Where the time goes" that is spread over a hundred functions, of which none has more than a few
-percent. Two cores do it beside the work of both servers and of the lines between, and are all but busy while
-it copies; only before the first copy is a round trip waited for. A shorter start (the configuration read without
-pydantic) and SQLite on the event loop's own thread would be worth a twentieth each, and cost clear words about a
-bad configuration, and calm on a slow disk. Beyond that the next step is the writer's path in another language.
+percent. Two cores do it beside the work of both servers and of the lines between, and are all but busy
+while it copies; only before the first copy is a round trip waited for. A shorter start (the configuration
+read without pydantic) and SQLite on the event loop's own thread would be worth a twentieth each, and cost
+clear words about a bad configuration, and calm on a slow disk. Beyond that the next step is the writer's path
+in another language.
 """
 
 LATER = """## A later run
