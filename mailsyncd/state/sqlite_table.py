@@ -19,7 +19,9 @@ Key = tuple[str, str]  # PK and SK
 
 COLUMNS = 6
 AT_ONCE = 40  # items a statement: there are fewer than 1,000 parameters to any
-READ = "SELECT pk, sk, item FROM (VALUES {}) AS key CROSS JOIN items ON pk = column1 AND sk = column2"
+READ = """
+    WITH wanted (a, b) AS (VALUES {}) SELECT pk, sk, item FROM wanted CROSS JOIN items ON pk = a AND sk = b
+"""
 WRITE = "INSERT OR REPLACE INTO items VALUES {}"
 
 

@@ -321,6 +321,21 @@ async def test_recovery_reads_by_index_however_long_the_route_has_run(
     await store.close()
 
 
+async def test_what_a_transaction_is_about_is_searched_for_and_written_at_once(tmp_path: Path) -> None:
+    store = await opened(tmp_path / "state.db")
+    await store.claim(ROUTE, record(1))
+    said: list[str] = []
+    assert store._connection
+    connection = store._connection
+    await store._on_thread(lambda: connection.set_trace_callback(said.append))
+    await asyncio.gather(*(store.finish(ROUTE, done(record(1))) for _ in range(5)))
+    await store._on_thread(lambda: connection.set_trace_callback(None))
+    assert [one.split()[0] for one in said] == ["BEGIN", "WITH", "INSERT", "COMMIT"]
+    plan = await store._on_thread(lambda: connection.execute(f"EXPLAIN QUERY PLAN {said[1]}").fetchall())
+    assert plan[-1][3] == "SEARCH items USING PRIMARY KEY (pk=? AND sk=?)"
+    await store.close()
+
+
 # ----------------------------------------------------------------------- expiry
 
 
