@@ -12,7 +12,10 @@ The jobs:             backlog  the peers on 2,000 messages that wait
 
 What they share:      corpus   the seeded mail
                       servers  two Dovecots on tmpfs, mailboxes made by copying a template
-                      sims     simulated servers in this process, and the daemon as a child
+                      sims     a simulated source in this process, its children the daemon and
+                      outlook  the simulated destination
+                      tls      the certificate of both
+                      lateness of the simulated source
                       engine   a DynamoDB of our own
                       meter    a proxy in front of it that adds up the bill
                       line     a TCP line with a round-trip time, its own process

@@ -50,7 +50,7 @@ async def _run(at: Sims, rtt: float) -> Row:
             environ=daemon.environment(at.directory),
         )
         traffic = [line.traffic() for line in at.lines]
-    missing = len(at.gmail.messages("user")) - at.copies("user")
+    missing = len(at.gmail.messages("user")) - await at.copies("user")
     if usage.status or missing:
         raise RuntimeError(f"it ended with {usage.status}, {missing} missing: {log.read_text()[-2000:]}")
     return {

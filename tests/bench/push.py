@@ -20,9 +20,10 @@ from signal import SIGTERM
 from statistics import quantiles
 from tempfile import TemporaryDirectory
 
+from bench.lateness import lateness
+from bench.outlook import SUBJECT, USER
 from bench.results import Row, save
-from bench.sims import DESTINATION, Child, Sims, sims
-from mailsyncd.sim.mailstore import StoredMessage
+from bench.sims import Child, Sims, sims
 
 TESTS = Path(__file__).parents[1]
 SIZE = 12_000  # bytes of a new message
@@ -40,13 +41,23 @@ class Stopwatch:
     began: dict[int, float] = field(default_factory=dict)
     took: dict[int, float] = field(default_factory=dict)
 
-    def arrived(self, copy: StoredMessage) -> None:
-        number = int(copy.raw[9 : copy.raw.index(b"\r")])
-        self.took[number] = time.monotonic() - self.began[number]
+    def arrived(self, number: int, moment: float) -> None:
+        self.took[number] = moment - self.began[number]
+
+    def spread(self, count: int) -> Row:
+        """How long those from 0 on took, in ms."""
+        took = [1000 * self.took[number] for number in range(count)]
+        of = quantiles(took, n=100, method="inclusive")
+        return {
+            "p50_ms": round(of[49], 2),
+            "p99_ms": round(of[98], 2),
+            "max_ms": round(max(took), 2),
+            "quantiles_ms": [round(one, 2) for one in of],
+        }
 
 
 def mail(number: int) -> bytes:
-    head = b"Subject: %d\r\nMessage-ID: <%d@example.org>\r\n\r\n" % (number, number)
+    head = b"%s%d\r\nMessage-ID: <%d@example.org>\r\n\r\n" % (SUBJECT, number, number)
     return head + b"It is told how long this line takes from here to there.\r\n" * (SIZE // 57)
 
 
@@ -56,8 +67,7 @@ async def push(directory: Path, peer: str, rtt: float, routes: int, backlog: boo
     live = [f"live{number}" for number in range(routes)]
     watch = Stopwatch()
     async with sims(directory, [*live, "old"] if backlog else live) as at:
-        for user in live:
-            at.on_copy(user, watch.arrived)
+        await at.watch(live, watch.arrived)
         if backlog:
             at.store("old", OLD, BACKLOG + round(FASTEST * (count / rate + 10)))
         with ExitStack() as stack:
@@ -65,15 +75,14 @@ async def push(directory: Path, peer: str, rtt: float, routes: int, backlog: boo
             async with at.daemon() if peer == "mailsyncd" else at.running(raw(at), -SIGTERM) as child:
                 if peer == "mailsyncd":
                     await child.until(lambda: child.events("route.connected") >= len(at.users), 120)
-                await child.until(lambda: not backlog or at.copies("old") > 200, 60)
+                await child.until(lambda: not backlog or child.events("message.copied") > 200, 60)
                 await _warm(at, child, watch, live)
-                before, cpu, began = at.copies("old") if backlog else 0, child.cpu(), time.monotonic()
-                await _deliver(at, watch, live, count, rate)
-                await child.until(lambda: len(watch.took) == len(watch.began), LOST)
+                before, cpu, began = await at.copies("old"), child.cpu(), time.monotonic()
+                async with lateness() as late:
+                    await _deliver(at, watch, live, count, rate)
+                    await child.until(lambda: len(watch.took) == len(watch.began), LOST)
                 seconds, cpu = time.monotonic() - began, child.cpu() - cpu
-                left = len(at.gmail.messages("old")) - at.copies("old") if backlog else 0
-                peak = child.memory("VmHWM")
-    spread = quantiles([watch.took[number] for number in range(count)], n=100, method="inclusive")
+                old, peak = await at.copies("old"), child.memory("VmHWM")
     return {
         "peer": peer,
         "rtt_ms": rtt,
@@ -81,12 +90,10 @@ async def push(directory: Path, peer: str, rtt: float, routes: int, backlog: boo
         "messages": count,
         "rate": rate,
         "backlog": backlog,
-        "p50_ms": round(1000 * spread[49], 2),
-        "p99_ms": round(1000 * spread[98], 2),
-        "max_ms": round(1000 * max(watch.took[number] for number in range(count)), 2),
-        "quantiles_ms": [round(1000 * one, 2) for one in spread],
-        "backlog_left": left,
-        "backlog_rate": round((at.copies("old") - before) / seconds) if backlog else 0,
+        **watch.spread(count),
+        "backlog_left": len(at.gmail.messages("old")) - old,
+        "backlog_rate": round((old - before) / seconds),
+        "simulator_late_ms": round(1000 * quantiles(late, n=100)[98], 2),
         "cpu": round(cpu / seconds, 3),
         "peak_mb": round(peak, 1),
     }
@@ -95,7 +102,7 @@ async def push(directory: Path, peer: str, rtt: float, routes: int, backlog: boo
 def raw(at: Sims) -> list[str]:
     """The limit; of one route."""
     ports = ["--source-port", str(at.ports[0]), "--port", str(at.ports[1])]
-    users = ["--source-user", at.users[0], "--user", DESTINATION, "--folder", f"Gmail/{at.users[0]}"]
+    users = ["--source-user", at.users[0], "--user", USER, "--folder", f"Gmail/{at.users[0]}"]
     # It runs in another directory, with an environment that holds little.
     program = ["env", f"PYTHONPATH={TESTS}", sys.executable, "-m", "bench.raw_push"]
     return [*program, *ports, *users]
@@ -124,7 +131,8 @@ def _line(row: Row) -> str:
     return (
         f"{row['peer']:10} {row['rtt_ms']:3.0f} ms {row['routes']:4} routes{', old mail' if old else '':10}"
         f" p50 {row['p50_ms']:8.2f} ms, p99 {row['p99_ms']:8.2f}, max {row['max_ms']:8.2f}"
-        f"  {row['cpu']:.2f} cores, {row['peak_mb']:.0f} MiB{old}"
+        f"  source late {row['simulator_late_ms']:.1f} ms,"
+        f" {row['cpu']:.2f} cores, {row['peak_mb']:.0f} MiB{old}"
     )
 
 

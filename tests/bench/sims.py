@@ -1,4 +1,4 @@
-"""Simulated Gmail and Outlook in this process, and the real daemon as a child: for what Dovecot can't
+"""Simulated Gmail in this process, Outlook and the real daemon as its children: for what Dovecot can't
 be asked, as it holds each notification back for half a second, or is too much for one machine."""
 
 from __future__ import annotations
@@ -6,23 +6,20 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import ssl
-import subprocess
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 from bench import daemon
 from bench.line import Line
+from bench.outlook import PASSWORD, USER, Arrived, Outlook
+from bench.tls import certify, serving
 from mailsyncd.observe.clock import SystemClock
-from mailsyncd.sim import OUTLOOK, GmailServer, OutlookServer
-from mailsyncd.sim.mailstore import StoredMessage
+from mailsyncd.sim import GmailServer
 
-PASSWORD = "pw"
-DESTINATION = "dst"
 STOP_SECONDS = 30.0
 TICK = os.sysconf("SC_CLK_TCK")
 
@@ -33,28 +30,18 @@ class Sims:
 
     directory: Path
     gmail: GmailServer
-    outlook: OutlookServer
+    outlook: Outlook
     users: Sequence[str]
     ca_file: Path | None = None
     ports: tuple[int, int] = (0, 0)
     lines: list[Line] = field(default_factory=list)
 
-    def copies(self, user: str) -> int:
-        return len(self.outlook.messages(DESTINATION, f"Gmail/{user}"))
+    async def copies(self, user: str) -> int:
+        return (await self.outlook.seen(f"Gmail/{user}")).copies
 
-    def create_folders(self) -> None:
-        for user in self.users:
-            self.outlook.account(DESTINATION).create(f"Gmail/{user}")
-
-    def on_copy(self, user: str, tell: Callable[[StoredMessage], None]) -> None:
-        """`tell` hears of each copy at the moment it is stored."""
-        folder = self.outlook.mailbox(DESTINATION, f"Gmail/{user}")
-
-        def stored(uid: int) -> None:
-            if message := folder.find(uid):
-                tell(message)
-
-        folder.watchers.add(stored)
+    async def watch(self, users: Iterable[str], arrived: Arrived) -> None:
+        """`arrived` hears of each copy of their numbered mail: its number, and when it was stored."""
+        await self.outlook.watch((f"Gmail/{user}" for user in users), arrived)
 
     def store(self, user: str, raw: bytes, count: int) -> None:
         """So many of the same message in INBOX alone, which is quicker than delivering them."""
@@ -75,7 +62,7 @@ class Sims:
         daemon.configure(
             self.directory,
             destination,
-            DESTINATION,
+            USER,
             routes,
             state=state,
             ca_file=self.ca_file,
@@ -149,34 +136,15 @@ class Child:
 
 
 @asynccontextmanager
-async def sims(
-    directory: Path, users: Sequence[str], *, tls: bool = False, largest: int = 36_700_160
-) -> AsyncIterator[Sims]:
-    """They last as long as the block. As Dovecot does, the destination honours LITERAL+ even where it
-    refuses. `largest`: bytes that a message may have."""
-    clock = SystemClock()
-    words = dict.fromkeys((*users, DESTINATION), PASSWORD)
-    context = _certified(directory) if tls else None
+async def sims(directory: Path, users: Sequence[str], *, tls: bool = False) -> AsyncIterator[Sims]:
+    """They last as long as the block."""
+    certificate = certify(directory) if tls else None
+    words = dict.fromkeys(users, PASSWORD)
+    context = serving(certificate) if certificate else None
     async with (
-        GmailServer(clock, passwords=words, tls=context) as gmail,
-        OutlookServer(
-            clock,
-            passwords=words,
-            tls=context,
-            personality=replace(OUTLOOK, max_message=largest, literals_after_refusal=True),
-        ) as outlook,
+        GmailServer(SystemClock(), passwords=words, tls=context) as gmail,
+        Outlook.running(certificate) as outlook,
     ):
-        made = Sims(directory, gmail, outlook, users, directory / "cert.pem" if tls else None)
-        made.create_folders()
-        yield made
-
-
-def _certified(directory: Path) -> ssl.SSLContext:
-    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-    key, certificate = directory / "key.pem", directory / "cert.pem"
-    kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30"]
-    out = ["-keyout", str(key), "-out", str(certificate)]
-    subprocess.run(["openssl", "req", "-x509", *kind, *names, *out], check=True, capture_output=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    return context
+        for user in users:
+            await outlook.create(f"Gmail/{user}")
+        yield Sims(directory, gmail, outlook, users, certificate)
