@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import sys
 import time
@@ -148,4 +149,5 @@ async def _serve(certificate: Path | None) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--certificate", type=Path, help="file; without it there is no TLS")
+    gc.disable()  # as for the source: it would look through all copies, again and again
     asyncio.run(_serve(parser.parse_args().certificate))

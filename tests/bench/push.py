@@ -30,7 +30,7 @@ SIZE = 12_000  # bytes of a new message
 OLD = b"Subject: old\r\n\r\n" + b"This one has waited for long.\r\n" * 60
 BUSY, CALM = 20.0, 5.0  # messages a second
 BACKLOG = 20_000  # messages that still wait when the last is measured
-FASTEST = 1500  # messages of a backlog that go over in a second, at most
+FASTEST = 3000  # messages of a backlog that go over in a second, at most
 LOST = 60.0  # seconds
 
 
