@@ -14,7 +14,8 @@ from mailsyncd.model import Lane
 from mailsyncd.ports import Clock, SinkLimits
 
 FIRST = 4  # messages in flight on a fresh connection, or a quarter of the most there may be
-LATE = 0.012  # seconds, and twice the quickest: what new mail may have to wait for
+LATE, PATIENT = 0.003, 0.012  # seconds, and twice the quickest: what new mail may have to wait; without any
+RECENT = 60.0  # seconds since some came
 STEP = 8  # the window changes by one part in so many
 SURE = 3  # times that messages are late before the window counts as found
 
@@ -37,6 +38,7 @@ class Window:
         self._next_turn = self._adjusted = clock.monotonic()
         self._quickest_answer = float("inf")  # seconds
         self._times_late = 0
+        self._live_mono = float("-inf")
         self.on_wire = 0
         self.in_hand = 0
 
@@ -87,6 +89,8 @@ class Window:
     async def enter(self, size: int, lane: Lane) -> float:
         """Wait for a place on the wire, which is kept until leave(). Live mail goes first. Returns since
         when it is had; raises TurnedAway."""
+        if lane is Lane.LIVE:
+            self._live_mono = self._clock.monotonic()
         if not self._fits(size) or any(self._waiting.values()):
             await self._wait(size, lane)
         else:
@@ -145,7 +149,8 @@ class Window:
         it is changed once for what was in hand together, by one part in so many. `store`: seconds
         that the state store takes for an answer, at best."""
         took = (now := self._clock.monotonic()) - began
-        late = took > LATE + 2 * (self._quickest_answer + store)
+        bearable = LATE if now - self._live_mono < RECENT else PATIENT
+        late = took > bearable + 2 * (self._quickest_answer + store)
         if not late and self._times_late < SURE:
             self.most_on_wire = min(self.most_on_wire + 1, self._limits.window)
         elif began >= self._adjusted:

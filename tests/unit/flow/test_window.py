@@ -123,6 +123,26 @@ async def test_late_answers_make_the_window_smaller_once_for_all_that_was_there_
     assert window.most_on_wire == 4
 
 
+async def test_the_window_is_smaller_while_there_is_new_mail() -> None:
+    clock = VirtualClock()
+    window = Window(replace(LIMITS, window=1000), clock)
+    window.most_on_wire = 4
+    wire = Wire(window)
+
+    async def round_of(took: float, lane: Lane = Lane.OLD) -> int:
+        names = [str(n) for n in range(window.most_on_wire)]
+        for name in names:
+            await wire.want(name, lane=lane)
+        await clock.advance(took)
+        await wire.answer(*names)
+        return window.most_on_wire
+
+    assert [await round_of(0.001), await round_of(0.01)] == [8, 16], "10 ms are no harm to old mail"
+    assert [await round_of(0.001, Lane.LIVE), await round_of(0.01)] == [32, 27]
+    await clock.advance(60)
+    assert await round_of(0.01) == 54
+
+
 async def test_claims_go_on_while_the_wire_is_full() -> None:
     bench = bench_of(ROUTE, outlook=FakeOutlook(clock := VirtualClock()), clock=clock)
     bench.outlook.hold = asyncio.Event()
