@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import hypothesis
 import pytest
+
+# Who runs the tests in the background has these ignored, and so would every program that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 # A machine may be busy; pytest-timeout is what bounds a test.
 hypothesis.settings.register_profile("mailsyncd", deadline=None)
