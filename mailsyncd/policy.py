@@ -84,7 +84,7 @@ _MONTHS = {name: number for number, name in enumerate(_NAMES, 1)}
 _INTERNALDATE = re.compile(r"\s*(\d{1,2})-([A-Za-z]{3})-(\d{4}) (\d\d):(\d\d):(\d\d) ([+-])(\d\d)(\d\d)\s*$")
 
 
-@lru_cache(4096)  # a message's date is asked for more than once while it is under way, as are some thousand
+@lru_cache(4096)  # asked for more than once while a message is under way, and some thousand are
 def instant(internaldate: str) -> float | None:
     """The seconds since the epoch of an RFC 3501 date-time; None if it is not one."""
     m = _INTERNALDATE.match(internaldate)

@@ -63,7 +63,6 @@ class Gate:
                 return await self._ask(ask)
             except StateUnavailable as again:
                 error = again
-                self._close(error)
         raise AssertionError("the backoff never ends")
 
     def _close(self, error: StateUnavailable) -> float:

@@ -114,7 +114,7 @@ class Reader:
         sizes = {uid: left[uid].listing.size + OVERHEAD for uid in batch}
         octets = sum(sizes.values())
         await self.ready.reserve(sizes.values(), left[batch[0]].lane)
-        began, hurried = self.clock.monotonic(), self._admitted
+        began, undelayed = self.clock.monotonic(), self._admitted
         try:
             async for uid, body in self.session.read(batch):
                 self.allowance.count(len(body))
@@ -122,7 +122,7 @@ class Reader:
                     await self._admission()
                     reached(Step.FETCHED)
                     self.ready.put(Ready(self.preflight.message(left.pop(uid), body), sizes.pop(uid)))
-            if hurried:
+            if undelayed:
                 self.pace.took(self.clock.monotonic() - began, len(batch), octets)
             await self._admission()
             for uid in sizes:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from mailsyncd.errors import FailureKind
 from mailsyncd.model import Lane, Message, MessageRef
 
+LARGE = 4  # a message is large that takes more than a fourth of the budget
+
 
 @dataclass(frozen=True, slots=True)
 class Setback:
@@ -37,14 +39,11 @@ class Ready:
         return self.item.ref
 
 
-LARGE = 4  # a message is large that takes more than a fourth of the budget
-
-
 class ReadyQueue:
     def __init__(self, budget: int) -> None:
         self._budget = budget
         self._used = 0
-        self._beside: list[int] = []
+        self._beside = 0  # bytes of the one large message that has its room there
         self._in_line = {Lane.LIVE: asyncio.Lock(), Lane.OLD: asyncio.Lock()}
         self._turns: dict[Lane, deque[str]] = {Lane.LIVE: deque(), Lane.OLD: deque()}
         self._shelves: dict[tuple[Lane, str], deque[Ready]] = {}
@@ -58,7 +57,7 @@ class ReadyQueue:
     @property
     def used(self) -> int:
         """Bytes reserved now, by readers and by messages not yet settled."""
-        return self._used + sum(self._beside)
+        return self._used + self._beside
 
     def resize(self, budget: int) -> None:
         """From now on; what is there keeps its room."""
@@ -75,23 +74,23 @@ class ReadyQueue:
             while (beside := self._beside_of(sizes, lane)) is None:
                 self._freed.clear()
                 await self._freed.wait()
-            self._used += sum(sizes) - sum(beside)
+            self._used += sum(sizes) - beside
             self._beside += beside
 
-    def _beside_of(self, sizes: Collection[int], lane: Lane) -> list[int] | None:
-        """Which one of them goes beside the budget now; None if there is no room yet."""
+    def _beside_of(self, sizes: Collection[int], lane: Lane) -> int | None:
+        """The bytes of them that go beside the budget now; None if there is no room yet."""
         limit, whole = self._limit(lane), sum(sizes)
         if not whole or self._used + whole <= limit:
-            return []
+            return 0
         largest = max(sizes)
         if largest > self._budget // LARGE and not self._beside and self._used + whole - largest <= limit:
-            return [largest]
-        return [] if not self._used and (largest <= limit or not self._beside) else None
+            return largest
+        return 0 if not self._used and (largest <= limit or not self._beside) else None
 
     def release(self, size: int) -> None:
         """A message's room is free again."""
-        if size in self._beside:
-            self._beside.remove(size)
+        if size == self._beside:
+            self._beside = 0
         else:
             self._used -= size
         self._freed.set()

@@ -227,6 +227,7 @@ class Watch:
         log.info("sweep.finished", new=fresh, unsettled=waiting, oldest_seconds=oldest, late_seconds=late)
 
     async def _read(self, session: SourceSession, progress: Progress) -> None:
+        """Bodies, ahead of the writer."""
         await self.allowance.refresh()
         belt, key, preflight = self._belt, self.route.key, self._settings.preflight
         belt.queue.hold_old(key, self.allowance.spent())

@@ -14,8 +14,9 @@ from mailsyncd.model import Lane
 from mailsyncd.ports import Clock, SinkLimits
 
 FIRST = 4  # messages in flight on a fresh connection, or a quarter of the most there may be
-LATE, PATIENT = 0.003, 0.012  # seconds, and twice the quickest: what new mail may have to wait; without any
-RECENT = 60.0  # seconds since some came
+LATE = 0.003  # seconds, and twice the quickest: what new mail may have to wait
+PATIENT = 0.012  # the same where no new mail came lately
+LATELY = 60.0  # seconds
 STEP = 8  # the window changes by one part in so many
 SURE = 3  # times that messages are late before the window counts as found
 
@@ -149,7 +150,7 @@ class Window:
         it is changed once for what was in hand together, by one part in so many. `store`: seconds
         that the state store takes for an answer, at best."""
         took = (now := self._clock.monotonic()) - began
-        bearable = LATE if now - self._live_mono < RECENT else PATIENT
+        bearable = LATE if now - self._live_mono < LATELY else PATIENT
         late = took > bearable + 2 * (self._quickest_answer + store)
         if not late and self._times_late < SURE:
             self.most_on_wire = min(self.most_on_wire + 1, self._limits.window)

@@ -3,6 +3,8 @@ then costs no round trip more. Only short ones: how long a message is, the listi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mailsyncd.imap.fetches import number
 from mailsyncd.imap.responses import Response
 
@@ -34,6 +36,6 @@ class EarlyBodies:
         if isinstance(body, bytes) and uid in self._asked and len(body) < self._whole:
             self._bodies[uid] = body
 
-    def pop(self, uid: int) -> bytes | None:
-        """A message, whole; None if it is not here."""
-        return self._bodies.pop(uid, None)
+    def hand_over(self, uids: Sequence[int]) -> list[tuple[int, bytes]]:
+        """Those of these messages that are here, whole. They are not kept."""
+        return [(uid, self._bodies.pop(uid)) for uid in uids if uid in self._bodies]

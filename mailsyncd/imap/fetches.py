@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from typing import TypeGuard
 
 from mailsyncd.imap.responses import Response, Value
 
@@ -32,18 +33,18 @@ def _ranges(uids: Sequence[int]) -> Iterator[str]:
     yield str(first) if first == last else f"{first}:{last}"
 
 
+def _is_number(value: Value) -> TypeGuard[bytes]:
+    """One that IMAP knows."""
+    return isinstance(value, bytes) and value.isdigit() and len(value) <= LONGEST_NUMBER
+
+
 def digits(value: Value) -> str | None:
-    """A number as its text; None for what is not one that IMAP knows."""
-    if isinstance(value, bytes) and value.isdigit() and len(value) <= LONGEST_NUMBER:
-        return value.decode("ascii")
-    return None
+    """A number as its text; None for what is not one."""
+    return value.decode("ascii") if _is_number(value) else None
 
 
 def number(value: Value) -> int:
-    """The same as a number; 0 for what is not one."""
-    if isinstance(value, bytes) and value.isdigit() and len(value) <= LONGEST_NUMBER:
-        return int(value)
-    return 0
+    return int(value) if _is_number(value) else 0
 
 
 def text(value: Value) -> str:

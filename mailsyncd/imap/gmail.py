@@ -263,12 +263,8 @@ class GmailSession:
     async def read(self, uids: Sequence[int]) -> AsyncIterator[tuple[int, bytes]]:
         """Bodies as they arrive. If the caller stops early, the rest is taken in and dropped."""
         await self._ease()
-        here, wanted = deque[tuple[int, bytes]](), list[int]()
-        for uid in sorted(set(uids)):
-            if (body := self._early.pop(uid)) is None:
-                wanted.append(uid)
-            else:
-                here.append((uid, body))
+        here = deque(self._early.hand_over(uids))
+        wanted = sorted(set(uids) - {uid for uid, _ in here})
         most = len(wanted) * self._settings.max_literal + MOST_KEPT
         for chosen in uid_sets(wanted, most=max(1, len(wanted))):
             bodies = _Bodies(wanted)

@@ -92,7 +92,7 @@ def _name_exception(event: Event, *, tracebacks: bool) -> Event:
 def _redacted(_logger: object, _method: str, event: Event) -> Event:
     first = {key: event[key] for key in ("timestamp", "level", "event") if key in event}
     return {
-        key: value if key in OURS or type(value) in redact.PLAIN else redact.value(value, key=key)
+        key: value if key in OURS else redact.value(value, key=key)
         for key, value in {**first, **event}.items()
     }
 

@@ -57,27 +57,37 @@ async def fill(store: StateStore) -> None:
             store.table.put(pk, sk, item)
 
 
-async def is_understood(store: StateStore) -> None:
+async def read_of(store: StateStore) -> dict[str, object]:
+    """What is made of it, by what was asked."""
     key = ROUTE.key
-    mark = Watermark(7, 2, NOW + 80, backlog_until=7, since=NOW - 86_400, rescan_of=(6,))
-    assert await store.watermark(key) == mark
     records = await store.records(key, 7)
-    done, pending, failed = Status.DONE, Status.PENDING, Status.FAILED
-    assert [(one.uid, one.status) for one in records] == [
-        (1, done),
-        (2, done),
-        (3, pending),
-        (4, failed),
-        (6, done),
-    ]
-    assert (records[0].dest_uid, records[1].dest_uid, records[4].same_as) == (1, None, (7, 1))
-    assert [one.uid for one in await store.pending(key)] == [3]
-    copies = [(one.dest_uidvalidity, one.dest_uid) for one in await store.delivered(key, None, 0)]
-    assert sorted(copies, key=repr) == [(3, 1), (3, 90), (3, None)]
-    failures = [(one.uid, one.kind, one.resolved) for one in await store.failures(key)]
-    assert failures == [(4, FailureKind.REJECTED, False), (5, FailureKind.OVERSIZE, True)]
-    assert await store.counts(key) == Counts(done=4, pending=1, failed=1)
-    assert await store.lease("me@outlook.example") == Lease("host:1:abc", 4, 17, 30.0, NOW + 80)
+    delivered = await store.delivered(key, None, 0)
+    return {
+        "watermark": await store.watermark(key),
+        "records": [(one.uid, one.status, one.dest_uid, one.same_as) for one in records],
+        "pending": [one.uid for one in await store.pending(key)],
+        "delivered": sorted(((one.dest_uidvalidity, one.dest_uid) for one in delivered), key=repr),
+        "failures": [(one.uid, one.kind, one.resolved) for one in await store.failures(key)],
+        "counts": await store.counts(key),
+        "lease": await store.lease("me@outlook.example"),
+    }
+
+
+UNDERSTOOD = {
+    "watermark": Watermark(7, 2, NOW + 80, backlog_until=7, since=NOW - 86_400, rescan_of=(6,)),
+    "records": [
+        (1, Status.DONE, 1, None),
+        (2, Status.DONE, None, None),
+        (3, Status.PENDING, None, None),
+        (4, Status.FAILED, None, None),
+        (6, Status.DONE, None, (7, 1)),
+    ],
+    "pending": [3],
+    "delivered": [(3, 1), (3, 90), (3, None)],
+    "failures": [(4, FailureKind.REJECTED, False), (5, FailureKind.OVERSIZE, True)],
+    "counts": Counts(done=4, pending=1, failed=1),
+    "lease": Lease("host:1:abc", 4, 17, 30.0, NOW + 80),
+}
 
 
 async def test_its_file_is_read(tmp_path: Path) -> None:
@@ -87,7 +97,7 @@ async def test_its_file_is_read(tmp_path: Path) -> None:
     connection.close()
     store = SqliteStore(path, clock=VirtualClock(NOW))
     await store.open()
-    await is_understood(store)
+    assert await read_of(store) == UNDERSTOOD
     await store.close()
 
 
@@ -96,7 +106,7 @@ async def test_its_table_is_read(light_url: str, aws: None) -> None:
     await store.init_table(point_in_time_recovery=False, deletion_protection=False)
     await store.open()
     await fill(store)
-    await is_understood(store)
+    assert await read_of(store) == UNDERSTOOD
     await store.close()
 
 

@@ -132,14 +132,21 @@ async def everything(store: StateStore) -> list[object]:
     ]
 
 
-async def compare(store: StateStore, steps: list[Operation]) -> None:
-    memory = MemoryStore()
+async def answers(store: StateStore, steps: list[Operation]) -> list[object]:
+    """To each of them, with the records as they were then; and to all that can be asked at the end."""
     await store.open()
     try:
-        for step in steps:
-            assert await step(store) == await step(memory)
-            assert await store.records(ROUTE, 7) == await memory.records(ROUTE, 7)
-        assert await everything(store) == await everything(memory)
+        given: list[object] = [(await step(store), await store.records(ROUTE, 7)) for step in steps]
+        return given + await everything(store)
+    finally:
+        await store.close()
+
+
+async def answers_at_once(store: StateStore, steps: list[Operation]) -> list[object]:
+    """To all of them together, and to all that can be asked then."""
+    await store.open()
+    try:
+        return [*await asyncio.gather(*(step(store) for step in steps)), *await everything(store)]
     finally:
         await store.close()
 
@@ -148,7 +155,20 @@ async def compare(store: StateStore, steps: list[Operation]) -> None:
 @given(sequences)
 def test_sqlite_answers_as_memory_does_whatever_is_asked(steps: list[Operation]) -> None:
     with TemporaryDirectory() as directory:
-        asyncio.run(compare(SqliteStore(Path(directory) / "state.db", clock=VirtualClock()), steps))
+        store = SqliteStore(Path(directory) / "state.db", clock=VirtualClock())
+        assert asyncio.run(answers(store, steps)) == asyncio.run(answers(MemoryStore(), steps))
+
+
+@settings(max_examples=100, deadline=None)
+@given(sequences)
+def test_sqlite_answers_what_shares_a_transaction_as_memory_does_one_after_the_other(
+    steps: list[Operation],
+) -> None:
+    with TemporaryDirectory() as directory:
+        store = SqliteStore(Path(directory) / "state.db", clock=VirtualClock())
+        assert asyncio.run(answers_at_once(store, steps)) == asyncio.run(
+            answers_at_once(MemoryStore(), steps)
+        )
 
 
 @pytest.mark.real
@@ -163,9 +183,9 @@ def test_sqlite_answers_as_memory_does_whatever_is_asked(steps: list[Operation])
 def test_dynamodb_answers_as_memory_does_whatever_is_asked(
     local_url: str, aws: None, steps: list[Operation]
 ) -> None:
-    async def run() -> None:
+    async def of_the_engine() -> list[object]:
         store = dynamo(local_url)
         await store.init_table(point_in_time_recovery=False, deletion_protection=False)
-        await compare(store, steps)
+        return await answers(store, steps)
 
-    asyncio.run(run())
+    assert asyncio.run(of_the_engine()) == asyncio.run(answers(MemoryStore(), steps))

@@ -358,6 +358,7 @@ def test_copies_into_a_folder_that_was_renumbered_unseen_are_not_taken_for_a_str
         world.boxes[ANN].renumber()
         world.run(world.stop(second))
         world.settle()
+        assert world.destination.ever.total() == 24
     finally:
         world.close()
 
