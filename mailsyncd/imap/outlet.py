@@ -48,10 +48,13 @@ class Outlet:
         if self._transports and not self._closed:
             self._transports[0].write(octets)
 
-    async def write_literal(self, command: Command, literal: Literal, go_on: Callable[[], None]) -> None:
+    async def write_literal(
+        self, head: bytes, command: Command, literal: Literal, go_on: Callable[[], None]
+    ) -> bytes:
         """In chunks, as fast as the line takes them; to its end even if the server has refused it
-        meanwhile, for it counts the bytes. `go_on` is asked before each, and raises if no more is
-        to be sent."""
+        meanwhile, for it counts the bytes. `head` is what is written before it, with the first chunk: each
+        write wakes up a server. The last byte is returned, to be written with what follows. `go_on` is
+        asked before each of these, and raises if no more is to be sent."""
         octets = memoryview(literal.octets)
         last = max(len(octets) - 1, 0)
         for start in range(0, last, CHUNK):
@@ -59,12 +62,14 @@ class Outlet:
                 reached(Step.LITERAL_HALF)
             await self._writable.wait()
             go_on()
-            self.write(octets[start : min(start + CHUNK, last)])
+            chunk = octets[start : min(start + CHUNK, last)]
+            self.write(head + chunk if head else chunk)
+            head = b""
         while self._holds_back():  # noqa: ASYNC110 - a transport tells nobody when it is quite empty
             await asyncio.sleep(FLUSH_POLL)
         go_on()
         command.sent = Sent.EVERYTHING
-        self.write(octets[last:])
+        return head + octets[last:]
 
     def _holds_back(self) -> bool:
         return not self._closed and any(one.get_write_buffer_size() for one in self._transports)

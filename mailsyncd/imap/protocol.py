@@ -326,8 +326,9 @@ class Connection(asyncio.Protocol):
                 out += b" " + argument.encode("utf-8")
                 continue
             out += b" {%d%s}\r\n" % (len(argument.octets), b"" if argument.synchronising else b"+")
-            self._out.write(out)
-            out = b""
+            if argument.synchronising:
+                self._out.write(out)
+                out = b""
             reached(Step.APPEND_LINE)
             if argument.synchronising and not await self._may_go_on(command):
                 return  # refused: the literal is kept back (B29)
@@ -337,7 +338,8 @@ class Connection(asyncio.Protocol):
             if argument.synchronising:
                 reached(Step.CONTINUED)
             reached(Step.LITERAL_BEGUN)
-            await self._out.write_literal(command, argument, partial(self._go_on, command, argument))
+            go_on = partial(self._go_on, command, argument)
+            out = await self._out.write_literal(out, command, argument, go_on)
             reached(Step.LITERAL_SENT)
         self._out.write(out + b"\r\n")
         if command.sent is Sent.EVERYTHING:

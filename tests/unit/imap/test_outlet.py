@@ -17,10 +17,12 @@ class FakeTransport(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.held = self.gone = b""
+        self.writes = 0
         self.aborted = False
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.held += data
+        self.writes += 1
 
     def let_go(self) -> None:
         self.gone, self.held = self.gone + self.held, b""
@@ -44,15 +46,17 @@ async def test_the_last_byte_waits_until_the_system_has_taken_all_others(size: i
     outlet.attach(above, below)
     one, body = await command(), bytes(n % 251 for n in range(size))
     below.write(b"records of an earlier command")
-    sending = asyncio.create_task(outlet.write_literal(one, Literal(body), lambda: None))
+    sending = asyncio.create_task(outlet.write_literal(b"head ", one, Literal(body), lambda: None))
     await asyncio.sleep(0.02)
-    assert above.held == body[:-1]
+    written = b"head " + body[:-1] if size > 1 else b""
+    assert above.held == written
     above.let_go()
     await asyncio.sleep(0.02)
-    assert (above.gone, above.held, one.sent) == (body[:-1], b"", Sent.NOTHING)
+    assert (above.gone, above.held, one.sent) == (written, b"", Sent.NOTHING)
     below.let_go()
-    await sending
-    assert (above.gone + above.held, one.sent) == (body, Sent.EVERYTHING)
+    left = await sending
+    assert (above.gone + above.held + left, one.sent) == (b"head " + body, Sent.EVERYTHING)
+    assert above.writes == -(-(size - 1) // CHUNK)
 
 
 async def test_a_right_that_is_lost_while_bytes_wait_keeps_the_last_one_back() -> None:
@@ -65,7 +69,7 @@ async def test_a_right_that_is_lost_while_bytes_wait_keeps_the_last_one_back() -
             raise LeaseLost("gone")
 
     one = await command()
-    sending = asyncio.create_task(outlet.write_literal(one, Literal(b"body"), guard))
+    sending = asyncio.create_task(outlet.write_literal(b"", one, Literal(b"body"), guard))
     await asyncio.sleep(0.02)
     lost = True
     transport.let_go()
@@ -78,7 +82,7 @@ async def test_a_closed_outlet_holds_nobody_up_and_takes_nothing() -> None:
     outlet, transport = Outlet(), FakeTransport()
     outlet.attach(transport)
     outlet.pause()
-    sending = asyncio.create_task(outlet.write_literal(await command(), Literal(b"body"), lambda: None))
+    sending = asyncio.create_task(outlet.write_literal(b"", await command(), Literal(b"body"), lambda: None))
     await asyncio.sleep(0)
     outlet.close()
     await sending
