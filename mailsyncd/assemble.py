@@ -43,6 +43,7 @@ from mailsyncd.imap.outlook import OutlookSink
 from mailsyncd.imap.pace import Pace
 from mailsyncd.imap.profiles import choose
 from mailsyncd.imap.session import Login, PasswordLogin, TokenLogin
+from mailsyncd.libraries import hidden
 from mailsyncd.meter import Meter
 from mailsyncd.observe.clock import SystemClock
 from mailsyncd.observe.process import is_gone, owner
@@ -66,8 +67,10 @@ GMAIL_BUDGET = 2_000_000_000  # bytes a day: four fifths of what is documented (
 def make_store(settings: StateSettings, clock: Clock) -> StateStore:
     """The state store that the configuration names; not yet opened."""
     if settings.backend is Backend.DYNAMODB:
-        # Here, because the SDK takes 18 MiB that the other backend has no use for.
-        from mailsyncd.state.dynamodb import DynamoStore
+        # Here, because the SDK takes 18 MiB that the other backend has no use for; httpx is another way for
+        # it to send, of which it makes no use.
+        with hidden("httpx"):
+            from mailsyncd.state.dynamodb import DynamoStore
 
         return DynamoStore(
             settings.table, region=settings.region, endpoint_url=settings.endpoint_url, clock=clock

@@ -19,7 +19,8 @@ def attribute(value: object) -> dict[str, Any]:
 
 
 def attributes(item: Mapping[str, object]) -> Attributes:
-    return {name: attribute(value) for name, value in item.items()}
+    # By far the most are strings.
+    return {name: {"S": value} if type(value) is str else attribute(value) for name, value in item.items()}
 
 
 def plain(given: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 A write that comes alone goes at once, as it is. Several go as one transaction, which is refused as
 a whole if one of them is: those have their verdict then, and the others go again. What can't be
-taken together goes one by one.
+taken together goes one by one. A request costs the SDK ten times as much as a write in it, so
+while some are under way a further one is begun for many writes only.
 """
 
 from __future__ import annotations
@@ -10,11 +11,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from mailsyncd.errors import StateUnavailable
 from mailsyncd.state.dynamo_client import DynamoClient, Unfit, Verdict, Write
 
 LANES = 4  # requests under way; one more write waits, and goes with all that wait
+OPEN_LANES = 2  # of them, for however few writes
+MANY = 16  # callers that wait: worth a further one
 MOST_ITEMS = 100  # in one transaction (D4)
 
 Keys = frozenset[tuple[str, str]]
@@ -51,10 +55,8 @@ class DynamoGroup:
         keys = frozenset((write.pk, write.sk) for write in writes)
         unit = _Unit(writes, keys, asyncio.get_running_loop().create_future())
         self._waiting.append(unit)
-        if len(self._lanes) < LANES:
-            lane = asyncio.create_task(self._lane())
-            self._lanes.add(lane)
-            lane.add_done_callback(self._lanes.discard)
+        if len(self._lanes) < self._wanted():
+            self._lanes.add(asyncio.create_task(self._lane()))
         return await unit.verdict
 
     async def close(self) -> None:
@@ -69,17 +71,27 @@ class DynamoGroup:
 
     # ------------------------------------------------------------------- sending
 
+    def _wanted(self) -> int:
+        """How many requests may be under way, for what waits."""
+        return LANES if len(self._waiting) >= MANY else OPEN_LANES
+
     async def _lane(self) -> None:
-        """One request after the other, until nothing waits."""
-        while units := self._next():
-            try:
-                await self._send(units)
-            except asyncio.CancelledError:
-                for unit in units:
-                    unit.fail(self._closed())
-                raise
-            finally:
-                self._under_way.difference_update(*(unit.keys for unit in units))
+        """One request after the other, until nothing waits, or so little that other lanes will take it."""
+        try:
+            while len(self._lanes) <= self._wanted() and (units := self._next()):
+                await self._request(units)
+        finally:  # in the same turn of the loop: what comes in the next is not to wait for this lane
+            self._lanes.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+
+    async def _request(self, units: Sequence[_Unit]) -> None:
+        try:
+            await self._send(units)
+        except asyncio.CancelledError:
+            for unit in units:
+                unit.fail(self._closed())
+            raise
+        finally:
+            self._under_way.difference_update(*(unit.keys for unit in units))
 
     def _next(self) -> list[_Unit]:
         """What goes into the next request: a transaction takes an item once, and conflicts with

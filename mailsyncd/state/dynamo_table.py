@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import botocore.exceptions as sdk
@@ -21,7 +22,13 @@ NOT_YET = "ContinuousBackupsUnavailableException"  # for some seconds after a ta
 
 
 async def check(client: DynamoClient) -> None:
-    """Raises StateUnavailable if the table is missing or can't be ours."""
+    """Raises StateUnavailable if the table is missing or can't be ours, or is a newer mailsyncd's."""
+    for failed in await asyncio.gather(_check_keys(client), _check_format(client), return_exceptions=True):
+        if failed is not None:
+            raise failed
+
+
+async def _check_keys(client: DynamoClient) -> None:
     described = await _described(client)
     if described["TableStatus"] not in ("ACTIVE", "UPDATING"):
         raise StateUnavailable(f"{client.where}: the table is {described['TableStatus']}")
@@ -33,8 +40,8 @@ async def check(client: DynamoClient) -> None:
         )
 
 
-async def check_format(client: DynamoClient) -> None:
-    """Raises StateUnavailable if a newer mailsyncd has left word that this one could not read its items."""
+async def _check_format(client: DynamoClient) -> None:
+    """A newer one leaves word that this one could not read its items."""
     word = await client.get("GATE", "GATE") or {}
     if (version := int(word.get("format", FORMAT))) > FORMAT:
         raise StateUnavailable(

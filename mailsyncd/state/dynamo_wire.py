@@ -6,8 +6,9 @@ request with many items. Its own events let the body be made at once.
 
 from __future__ import annotations
 
-import json
 from typing import Any
+
+from pydantic_core import to_json
 
 _BODY = "mailsyncd.body"  # in the context of a request, from one event to the other
 
@@ -20,7 +21,7 @@ def shorten(client: Any) -> None:
 
 def _take(params: dict[str, Any], context: dict[str, Any], **_: Any) -> dict[str, Any]:
     """The arguments, of which none are left for the SDK to look through."""
-    context[_BODY] = json.dumps(params, separators=(",", ":")).encode()
+    context[_BODY] = to_json(params)
     return {}
 
 

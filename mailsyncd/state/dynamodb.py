@@ -58,7 +58,6 @@ class DynamoStore:
 
     async def open(self) -> None:
         await dynamo_table.check(self._client)
-        await dynamo_table.check_format(self._client)
 
     async def close(self) -> None:
         await self._group.close()

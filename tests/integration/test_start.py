@@ -28,6 +28,25 @@ def test_what_a_run_has_no_use_for_is_not_imported(command: str) -> None:
     assert done.stdout == "\n"
 
 
+DYNAMODB = """
+import sys
+from pathlib import Path
+from mailsyncd.assemble import make_store
+from mailsyncd.config.values import Backend, StateSettings
+from mailsyncd.observe.clock import SystemClock
+make_store(StateSettings(Path("unused"), Backend.DYNAMODB), SystemClock())
+assert "aiobotocore" in sys.modules
+assert "httpx" not in sys.modules
+import httpx  # there for those who want it
+"""
+
+
+def test_the_sdk_does_not_bring_another_way_to_send() -> None:
+    program = [sys.executable, "-c", DYNAMODB]
+    done = subprocess.run(program, check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
 def test_no_plugin_of_pydantic_gets_to_see_the_configuration(tmp_path: Path) -> None:
     plugin = tmp_path / "curious-1.dist-info"
     plugin.mkdir()

@@ -10,7 +10,7 @@ from fakes import breathe
 
 from mailsyncd.errors import StateUnavailable
 from mailsyncd.state.dynamo_client import Unfit, Verdict, Write
-from mailsyncd.state.dynamo_group import LANES, MOST_ITEMS, DynamoGroup
+from mailsyncd.state.dynamo_group import LANES, MANY, MOST_ITEMS, OPEN_LANES, DynamoGroup
 from mailsyncd.state.items import Item
 
 
@@ -71,9 +71,9 @@ def asked(group: DynamoGroup, *keys: str) -> asyncio.Task[Verdict]:
 
 
 async def _busy(group: DynamoGroup) -> list[asyncio.Task[Verdict]]:
-    """Requests under way in all lanes."""
+    """Requests under way in as many lanes as a few writes may have."""
     busy = []
-    for number in range(LANES):
+    for number in range(OPEN_LANES):
         busy.append(asked(group, f"busy {number}"))
         await breathe()
     return busy
@@ -93,11 +93,50 @@ async def test_what_comes_while_others_are_under_way_goes_out_together(
     busy = await _busy(group)
     later = [asked(group, f"uid {n}", f"msg {n}") for n in range(5)] + [asked(group, "finish")]
     await breathe()
-    assert len(table.requests) == LANES
+    assert len(table.requests) == OPEN_LANES
     table.open.set()
-    assert await asyncio.gather(*busy, *later) == [None] * (LANES + 6)
-    assert [len(keys) for keys in table.requests] == [1] * LANES + [11]
-    assert table.at_once == LANES
+    assert await asyncio.gather(*busy, *later) == [None] * (OPEN_LANES + 6)
+    assert [len(keys) for keys in table.requests] == [1] * OPEN_LANES + [11]
+    assert table.at_once == OPEN_LANES
+
+
+async def test_where_many_wait_a_further_request_is_begun(table: FakeTable, group: DynamoGroup) -> None:
+    waiting = await _busy(group)
+    for lanes in range(OPEN_LANES, LANES + 1):
+        waiting += [asked(group, f"{lanes}, {n}") for n in range(MANY - 1)]
+        await breathe()
+        assert table.under_way == lanes
+        waiting.append(asked(group, f"{lanes}, the last"))
+        await breathe()
+    table.open.set()
+    assert await asyncio.gather(*waiting) == [None] * len(waiting)
+    assert [len(keys) for keys in table.requests] == [1] * OPEN_LANES + [MANY] * (LANES - OPEN_LANES + 1)
+
+
+async def test_few_that_are_left_are_sent_by_those_lanes_that_go_on(
+    table: FakeTable, group: DynamoGroup
+) -> None:
+    waiting = await _busy(group)
+    for lane in range(OPEN_LANES, LANES):
+        waiting += [asked(group, f"{lane}, {n}") for n in range(MANY)]
+        await breathe()
+    waiting += [asked(group, "few", f"{n}") for n in range(3)]
+    await breathe()
+    table.open.set()
+    async with asyncio.timeout(5):
+        answers = await asyncio.gather(*waiting)
+    assert answers[-3:] == [None, [{"by": "few"}, None], [{"by": "few"}, None]]
+    assert table.under_way == 0
+
+
+async def test_what_comes_in_the_turn_in_which_all_requests_end_goes_out(
+    table: FakeTable, group: DynamoGroup
+) -> None:
+    busy = await _busy(group)
+    table.open.set()
+    later = asked(group, "later")
+    async with asyncio.timeout(5):
+        assert await asyncio.gather(*busy, later) == [None] * (OPEN_LANES + 1)
 
 
 async def test_what_comes_in_one_turn_of_the_loop_goes_out_together(
@@ -159,7 +198,7 @@ async def test_who_no_longer_waits_is_not_served(table: FakeTable, group: Dynamo
     gone.cancel()
     await asyncio.gather(gone, return_exceptions=True)
     table.open.set()
-    assert await asyncio.gather(*busy, stays) == [None] * (LANES + 1)
+    assert await asyncio.gather(*busy, stays) == [None] * (OPEN_LANES + 1)
     assert "gone" not in table.items
 
 
