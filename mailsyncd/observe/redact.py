@@ -46,6 +46,11 @@ LONG = 100  # characters
 _OPAQUE_TEXT = re.compile(rf"(?=[\w+/-]*[A-Z])(?=[\w+/-]*[a-z])(?=[\w+/-]*[0-9])[\w+/-]{{{LONG},}}=*")
 
 
+# Short texts that hold no secret: the names of events and routes come with every line.
+MOST_CLEAN = 1024
+clean: set[str] = set()
+
+
 @lru_cache(1024)
 def _is_secret(key: str) -> bool:
     return _SECRET_KEY.search(key) is not None
@@ -53,9 +58,17 @@ def _is_secret(key: str) -> bool:
 
 def text(value: str) -> str:
     """The same text with anything that looks like a secret replaced, cut to a bounded length."""
+    if value in clean:
+        return value
     cut = value if len(value) <= LONGEST_TEXT else value[:LONGEST_TEXT] + "..."
     shown = _SECRET_TEXT.sub(HIDDEN, cut)
-    return shown if len(shown) < LONG else _OPAQUE_TEXT.sub(HIDDEN, shown)
+    if len(shown) >= LONG:
+        return _OPAQUE_TEXT.sub(HIDDEN, shown)
+    if shown == value:
+        if len(clean) >= MOST_CLEAN:
+            clean.clear()
+        clean.add(value)
+    return shown
 
 
 def value(given: object, *, key: str = "", depth: int = 0) -> Any:

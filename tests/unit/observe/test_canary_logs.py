@@ -178,3 +178,15 @@ def test_values_are_bounded() -> None:
 def test_a_secret_is_found_among_any_other_words(before: bytes, secret: str, after: bytes) -> None:
     given_text = f"{before.decode('latin-1')} {secret} {after.decode('latin-1')}"
     assert secret not in redact.text(given_text)
+
+
+def test_what_is_remembered_of_texts_is_little_and_holds_no_secret() -> None:
+    redact.clean.clear()
+    for shape in SHAPES:
+        assert redact.text(shape) == redact.text(shape) != shape
+    redact.text("x" * redact.LONG)
+    assert not redact.clean
+    for number in range(3 * redact.MOST_CLEAN):
+        assert redact.text(f"route {number}") == f"route {number}"
+        assert len(redact.clean) <= redact.MOST_CLEAN
+    assert f"route {number}" in redact.clean
