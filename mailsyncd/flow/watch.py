@@ -37,7 +37,7 @@ from mailsyncd.flow.pull import Puller
 from mailsyncd.flow.read import Reader
 from mailsyncd.flow.reconnect import RARE, Reconnects
 from mailsyncd.flow.sweep import SweepTimer
-from mailsyncd.flow.tasks import first_of, until
+from mailsyncd.flow.tasks import begun, first_of, until
 from mailsyncd.flow.unlisted import CONFIRMED
 from mailsyncd.model import Lane, Route, Status, Via, Wake
 from mailsyncd.policy import backoff
@@ -113,10 +113,18 @@ class Watch:
 
     async def run_once(self) -> None:
         """One listing, and wait until all of it is settled. `complete` says whether that was had."""
-        delays = backoff(self._belt.rng)
+        async with begun(self._want_destination_if_new()) as asked:
+            await self._try_once()
+            await asked
+
+    async def _want_destination_if_new(self) -> None:
+        """A new route needs it at once: it signs in together with the source."""
         store, gate, key = self._belt.store, self._belt.gate, self.route.key
         if await gate.call(lambda: store.watermark(key)) is None:
-            self._belt.wanted.set()  # a new route: the destination is dialled together with the source
+            self._belt.wanted.set()
+
+    async def _try_once(self) -> None:
+        delays = backoff(self._belt.rng)
         with structlog.contextvars.bound_contextvars(route=self.route.name):
             for attempt in range(1, ONCE_ATTEMPTS + 1):
                 pause = await self._connect_and(self._serve_once)
@@ -280,12 +288,13 @@ class Watch:
         watermark = await self._origin.watermark(session, mailbox)
         store, gate, key = self._belt.store, self._belt.gate, self.route.key
         recorded, shown_to, long_ago = dict[int, Status](), 0, self._belt.clock.now() - CONFIRMED
-        async for record in all_records(store, gate, key, mailbox.uidvalidity, watermark.last_uid):
-            recorded[record.uid] = record.status
-            shown_to = record.uid if record.claimed_at < long_ago else shown_to
-        failures = await gate.call(lambda: store.failures(key))
+        async with begun(gate.call(lambda: store.failures(key))) as failures:
+            async for record in all_records(store, gate, key, mailbox.uidvalidity, watermark.last_uid):
+                recorded[record.uid] = record.status
+                shown_to = record.uid if record.claimed_at < long_ago else shown_to
+            failed = await failures
         self._belt.queue.drop_unclaimed(key)
-        self.progress = Progress.load(watermark, recorded, failures, shown_to)
+        self.progress = Progress.load(watermark, recorded, failed, shown_to)
         for uidvalidity, uid in self._settled:  # since the records were read
             self.settle(uidvalidity, uid)
         return self.progress
