@@ -29,10 +29,14 @@ async def test_what_was_begun_goes_on_meanwhile() -> None:
 
 async def test_what_was_begun_ends_with_what_goes_wrong_beside_it() -> None:
     asked: list[str] = []
-    with pytest.raises(OSError, match="beside"):
+
+    async def beside() -> None:
         async with begun(_answer(asked, 1_000_000)):
             await asyncio.sleep(0)
             raise OSError("beside")
+
+    with pytest.raises(OSError, match="beside"):
+        await beside()
     assert asked == ["ended"]
 
 
