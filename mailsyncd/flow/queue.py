@@ -59,7 +59,9 @@ class RefQueue:
         self._room.set()
 
     def _shelf(self, route: str) -> _Shelf:
-        return self._shelves.setdefault(route, _Shelf())
+        if route not in self._shelves:
+            self._shelves[route] = _Shelf()
+        return self._shelves[route]
 
     def _full(self, lane: deque[MessageRef]) -> bool:
         return len(self._keys) >= self._capacity and len(lane) >= RESERVED

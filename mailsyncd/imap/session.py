@@ -8,6 +8,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from random import Random
 
 import structlog
@@ -71,6 +72,11 @@ def session_end(login: Login, clock: Clock, rng: Random) -> float | None:
     return clock.monotonic() + lifetime - margin * rng.uniform(1.0, 1.5)
 
 
+@lru_cache(16)  # of a server all sessions share them: 2 KiB for each route
+def _capabilities(text: bytes) -> frozenset[str]:
+    return frozenset(text.decode("ascii", "replace").upper().split()) - {"CAPABILITY"}
+
+
 class Session:
     """Commands with typed answers over one connection. A NO or BAD is raised as errors.*"""
 
@@ -89,7 +95,7 @@ class Session:
     def heard(self, number: int | None, name: str, response: Response) -> None:
         """What any session takes note of, wherever it turns up."""
         if name == "CAPABILITY":
-            self._learn(response.text[2:])
+            self.capabilities = _capabilities(response.text[2:])
         elif name == "OK":
             self._learn_from_code(status_of(response.text[2:]).code, status_of(response.text[2:]).argument)
         elif name == "ANSWER" and not (rest := response.text.partition(b" ")[2]).startswith(b"OK "):
@@ -100,13 +106,9 @@ class Session:
         if status.kind != "OK" and (asked := silence(self.where, status)):
             self.connection.hush.begin(asked, asyncio.get_running_loop().time())
 
-    def _learn(self, text: bytes) -> None:
-        words = text.decode("ascii", "replace").upper().split()
-        self.capabilities = frozenset(words) - {"CAPABILITY"}
-
     def _learn_from_code(self, code: str, argument: str) -> None:
         if code == "CAPABILITY":
-            self._learn(argument.encode("ascii", "replace"))
+            self.capabilities = _capabilities(argument.encode("ascii", "replace"))
 
     async def command(
         self, name: str, *arguments: Argument, wish: Wish = NOTHING, during: During = During.OTHER
