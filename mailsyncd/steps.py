@@ -22,11 +22,11 @@ class Step(Enum):
     CLAIM_ASKED = 7  # PENDING is on its way to the store
     CLAIMED = 8
     FOLDER_SEEN = 9  # the target's UIDVALIDITY and UIDNEXT
-    APPEND_LINE = 10  # the command line is ready, or with the transport if the server is asked for its `+`
+    APPEND_LINE = 10  # with the transport; an early literal's goes with the first of its bytes
     CONTINUED = 11  # the server's `+` is here
     LITERAL_BEGUN = 12  # none of the literal has gone out
     LITERAL_HALF = 13
-    LITERAL_SENT = 14  # all of it but the last byte, which goes with the line end
+    LITERAL_BUT_LAST = 14  # all of it is out but the last byte, which goes with the line end
     APPEND_SENT = 15  # complete, unanswered
     APPENDED = 16  # the tagged OK is here
     FINISH_ASKED = 17  # DONE is on its way to the store

@@ -12,7 +12,6 @@ from mailsyncd.config import load as config
 from mailsyncd.config.parameters import Wanted
 from mailsyncd.config.values import Configuration
 from mailsyncd.errors import ConfigError, Problem
-from mailsyncd.libraries import hidden
 from mailsyncd.stored import Held
 
 T = TypeVar("T")
@@ -33,8 +32,7 @@ async def with_all_held(read_config: Callable[[Held], T]) -> T:
             return await asyncio.to_thread(read_config, held)
         except Wanted as wanted:
             # Here, because the SDK takes memory that a configuration without AWS has no use for.
-            with hidden("httpx"):
-                from mailsyncd.vault.read import read
+            from mailsyncd.vault.read import read
 
             held = {**held, **await read(wanted.references, wanted.region)}
             gc.collect()  # the SDK leaves its descriptions of AWS in circles: 15 MiB for each reading

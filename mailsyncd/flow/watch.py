@@ -37,7 +37,7 @@ from mailsyncd.flow.pull import Puller
 from mailsyncd.flow.read import Reader
 from mailsyncd.flow.reconnect import RARE, Reconnects
 from mailsyncd.flow.sweep import SweepTimer
-from mailsyncd.flow.tasks import begun, first_of, until
+from mailsyncd.flow.tasks import all_of, begun, first_of, until
 from mailsyncd.flow.unlisted import CONFIRMED
 from mailsyncd.model import Lane, Route, Status, Via, Wake
 from mailsyncd.policy import backoff
@@ -113,9 +113,7 @@ class Watch:
 
     async def run_once(self) -> None:
         """One listing, and wait until all of it is settled. `complete` says whether that was had."""
-        async with begun(self._want_destination_if_new()) as asked:
-            await self._try_once()
-            await asked
+        await all_of(self._want_destination_if_new(), self._try_once())
 
     async def _want_destination_if_new(self) -> None:
         """A new route needs it at once: it signs in together with the source."""

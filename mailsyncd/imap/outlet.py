@@ -57,7 +57,7 @@ class Outlet:
         asked before each of these, and raises if no more is to be sent."""
         octets = memoryview(literal.octets)
         last = max(len(octets) - 1, 0)
-        for start in range(0, last, CHUNK):
+        for start in range(0, max(last, 1), CHUNK):
             if start <= len(octets) // 2 < start + CHUNK:
                 reached(Step.LITERAL_HALF)
             await self._writable.wait()
@@ -69,7 +69,7 @@ class Outlet:
             await asyncio.sleep(FLUSH_POLL)
         go_on()
         command.sent = Sent.EVERYTHING
-        return head + octets[last:]
+        return bytes(octets[last:])
 
     def _holds_back(self) -> bool:
         return not self._closed and any(one.get_write_buffer_size() for one in self._transports)

@@ -340,7 +340,7 @@ class Connection(asyncio.Protocol):
             reached(Step.LITERAL_BEGUN)
             go_on = partial(self._go_on, command, argument)
             out = await self._out.write_literal(out, command, argument, go_on)
-            reached(Step.LITERAL_SENT)
+            reached(Step.LITERAL_BUT_LAST)
         self._out.write(out + b"\r\n")
         if command.sent is Sent.EVERYTHING:
             reached(Step.APPEND_SENT)

@@ -40,6 +40,7 @@ log = structlog.get_logger()
 
 EARLY = 300.0  # seconds before a token's end that a session is given up
 ECHO = 8  # characters in a row of what we sent are enough to hide a word of the server's
+MOST_LEARNT = 4096  # bytes of capabilities; Dovecot has 600
 _CAPABILITY = Wish(("CAPABILITY",))
 
 
@@ -72,7 +73,7 @@ def session_end(login: Login, clock: Clock, rng: Random) -> float | None:
     return clock.monotonic() + lifetime - margin * rng.uniform(1.0, 1.5)
 
 
-@lru_cache(16)  # of a server all sessions share them: 2 KiB for each route
+@lru_cache(16)  # all sessions with a server share them: 2 KiB for each route
 def _capabilities(text: bytes) -> frozenset[str]:
     return frozenset(text.decode("ascii", "replace").upper().split()) - {"CAPABILITY"}
 
@@ -95,7 +96,7 @@ class Session:
     def heard(self, number: int | None, name: str, response: Response) -> None:
         """What any session takes note of, wherever it turns up."""
         if name == "CAPABILITY":
-            self.capabilities = _capabilities(response.text[2:])
+            self._learn(response.text[2:])
         elif name == "OK":
             self._learn_from_code(status_of(response.text[2:]).code, status_of(response.text[2:]).argument)
         elif name == "ANSWER" and not (rest := response.text.partition(b" ")[2]).startswith(b"OK "):
@@ -106,9 +107,12 @@ class Session:
         if status.kind != "OK" and (asked := silence(self.where, status)):
             self.connection.hush.begin(asked, asyncio.get_running_loop().time())
 
+    def _learn(self, text: bytes) -> None:
+        self.capabilities = _capabilities(text[:MOST_LEARNT])
+
     def _learn_from_code(self, code: str, argument: str) -> None:
         if code == "CAPABILITY":
-            self.capabilities = _capabilities(argument.encode("ascii", "replace"))
+            self._learn(argument.encode("ascii", "replace"))
 
     async def command(
         self, name: str, *arguments: Argument, wish: Wish = NOTHING, during: During = During.OTHER

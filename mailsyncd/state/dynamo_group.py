@@ -2,8 +2,8 @@
 
 A write that comes alone goes at once, as it is. Several go as one transaction, which is refused as
 a whole if one of them is: those have their verdict then, and the others go again. What can't be
-taken together goes one by one. A request costs the SDK ten times as much as a write in it, so
-while some are under way a further one is begun for many writes only.
+taken together goes one by one. A request costs the SDK as much as forty writes in it, so while
+two are under way a further one is begun for many callers only.
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ class DynamoGroup:
         for lane in lanes:
             lane.cancel()
         await asyncio.gather(*lanes, return_exceptions=True)
+        self._lanes.difference_update(lanes)  # those too that had not begun
         waiting, self._waiting = self._waiting, []
         for unit in waiting:
             unit.fail(self._closed())

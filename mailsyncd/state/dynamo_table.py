@@ -23,9 +23,13 @@ NOT_YET = "ContinuousBackupsUnavailableException"  # for some seconds after a ta
 
 async def check(client: DynamoClient) -> None:
     """Raises StateUnavailable if the table is missing or can't be ours, or is a newer mailsyncd's."""
-    for failed in await asyncio.gather(_check_keys(client), _check_format(client), return_exceptions=True):
-        if failed is not None:
-            raise failed
+    meanwhile = asyncio.create_task(_check_format(client))
+    try:
+        await _check_keys(client)
+        await meanwhile
+    finally:
+        meanwhile.cancel()
+        await asyncio.gather(meanwhile, return_exceptions=True)
 
 
 async def _check_keys(client: DynamoClient) -> None:

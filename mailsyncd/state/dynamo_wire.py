@@ -14,7 +14,7 @@ _BODY = "mailsyncd.body"  # in the context of a request, from one event to the o
 
 
 def shorten(client: Any) -> None:
-    """For every request of this aiobotocore client. No argument may be bytes or a time."""
+    """For every request of this aiobotocore client. Nobody says so if an argument is bytes or a time."""
     client.meta.events.register("provide-client-params.dynamodb", _take)
     client.meta.events.register("before-call.dynamodb", _put)
 

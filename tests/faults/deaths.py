@@ -93,7 +93,7 @@ TRIGGERS: dict[Step, Trigger] = {
 }
 # A life passes these for the first time with the probe of early literals, not with a message.
 OF_THE_PROBE = frozenset(
-    {Step.APPEND_LINE, Step.LITERAL_BEGUN, Step.LITERAL_HALF, Step.LITERAL_SENT, Step.APPEND_SENT}
+    {Step.APPEND_LINE, Step.LITERAL_BEGUN, Step.LITERAL_HALF, Step.LITERAL_BUT_LAST, Step.APPEND_SENT}
 )
 
 

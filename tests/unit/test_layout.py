@@ -22,6 +22,7 @@ OWNERS = {
     "cryptography": {"auth"},
     "pydantic": {"config"},
     "pydantic_settings": {"config"},
+    "pydantic_core": {"state"},
     "rich": {"commands"},
     "aiohttp": {"observe", "state", "vault"},
     "prometheus_client": {"observe"},

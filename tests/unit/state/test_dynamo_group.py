@@ -113,20 +113,39 @@ async def test_where_many_wait_a_further_request_is_begun(table: FakeTable, grou
     assert [len(keys) for keys in table.requests] == [1] * OPEN_LANES + [MANY] * (LANES - OPEN_LANES + 1)
 
 
-async def test_few_that_are_left_are_sent_by_those_lanes_that_go_on(
-    table: FakeTable, group: DynamoGroup
-) -> None:
+class OneByOne(FakeTable):
+    """Each request waits for its own end, in `ends`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open.set()
+        self.ends: list[asyncio.Event] = []
+
+    async def transact(self, writes: Sequence[Write]) -> Verdict:
+        self.ends.append(asyncio.Event())
+        await self.ends[-1].wait()
+        return await super().transact(writes)
+
+
+async def test_few_that_are_left_wait_for_a_lane_that_goes_on() -> None:
+    table = OneByOne()
+    group = DynamoGroup(table)  # type: ignore[arg-type]
     waiting = await _busy(group)
     for lane in range(OPEN_LANES, LANES):
         waiting += [asked(group, f"{lane}, {n}") for n in range(MANY)]
         await breathe()
     waiting += [asked(group, "few", f"{n}") for n in range(3)]
-    await breathe()
-    table.open.set()
-    async with asyncio.timeout(5):
-        answers = await asyncio.gather(*waiting)
-    assert answers[-3:] == [None, [{"by": "few"}, None], [{"by": "few"}, None]]
-    assert table.under_way == 0
+    begun = []
+    for number in range(LANES):
+        await breathe()
+        table.ends[number].set()
+        await breathe()
+        begun.append(len(table.ends))
+    assert begun == [LANES, LANES, LANES + 1, LANES + 1]  # the few want one item: one after the other
+    while not all(one.done() for one in waiting):
+        table.ends[-1].set()
+        await breathe()
+    assert [one.result() for one in waiting[-3:]] == [None, [{"by": "few"}, None], [{"by": "few"}, None]]
 
 
 async def test_what_comes_in_the_turn_in_which_all_requests_end_goes_out(
@@ -223,3 +242,14 @@ async def test_the_end_is_told_to_all_who_wait(table: FakeTable, group: DynamoGr
         assert isinstance(answer, StateUnavailable)
     table.open.set()
     assert await group.write(write("afterwards")) is None
+
+
+async def test_an_end_before_anything_was_begun_is_told_too(table: FakeTable, group: DynamoGroup) -> None:
+    waiting = [asked(group, str(n)) for n in range(OPEN_LANES + 1)]
+    await asyncio.sleep(0)  # lanes are made, and have not run yet
+    await group.close()
+    for answer in await asyncio.gather(*waiting, return_exceptions=True):
+        assert isinstance(answer, StateUnavailable)
+    table.open.set()
+    async with asyncio.timeout(5):
+        assert await group.write(write("afterwards")) is None
