@@ -7,6 +7,7 @@ setback, to be recorded as a failure. Neither holds up the writer.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
@@ -16,7 +17,7 @@ from mailsyncd.flow.preflight import Preflight
 from mailsyncd.flow.queue import RefQueue
 from mailsyncd.flow.ready import Ready, ReadyQueue, Setback
 from mailsyncd.flow.tasks import first_of
-from mailsyncd.model import MessageRef
+from mailsyncd.model import Message, MessageRef
 from mailsyncd.policy import QUICK_TRIES
 from mailsyncd.ports import Clock, SourceSession
 from mailsyncd.steps import Step, reached
@@ -25,6 +26,7 @@ READERS = 3  # batches in flight beside one that is kept for live mail
 FIRST, LEAST, MOST = 50, 10, 100  # messages in a batch
 TYPICAL = 42_000  # bytes of a message: a batch may hold so many times its number
 SOON, LATE = 0.25, 1.0  # seconds until a batch is here
+HEAVY = 512 * 1024  # bytes: hashed in a thread, for all else would wait 17 ms for 25 MB
 OVERHEAD = 2048  # bytes of memory that a message takes beside its own
 
 
@@ -121,7 +123,9 @@ class Reader:
                 if uid in sizes:
                     await self._admission()
                     reached(Step.FETCHED)
-                    self.ready.put(Ready(self.preflight.message(left.pop(uid), body), sizes.pop(uid)))
+                    message = await self._message(left[uid], body)
+                    del left[uid]
+                    self.ready.put(Ready(message, sizes.pop(uid)))
             if undelayed:
                 self.pace.took(self.clock.monotonic() - began, len(batch), octets)
             await self._admission()
@@ -134,6 +138,11 @@ class Reader:
         finally:
             for size in sizes.values():
                 self.ready.release(size)
+
+    async def _message(self, ref: MessageRef, body: bytes) -> Message | Setback:
+        if len(body) < HEAVY:
+            return self.preflight.message(ref, body)
+        return await asyncio.to_thread(self.preflight.message, ref, body)
 
     def _count_refusal(self, refusal: MessageRejected, uids: list[int], left: dict[int, MessageRef]) -> None:
         """The source refused these: each is tried again, and the one that is refused alone for the

@@ -172,7 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", default=",".join(PEERS), help="of these copiers (%(default)s)")
     parser.add_argument("--state", default=",".join(STATES), help="of these stores (%(default)s)")
     parser.add_argument("--count", type=int, default=2000, help="messages (%(default)s)")
-    parser.add_argument("--reps", type=int, default=3, help="the quickest counts (%(default)s)")
+    parser.add_argument("--reps", type=int, default=5, help="the quickest counts (%(default)s)")
     parser.add_argument("--save", action="store_true", help="for docs/benchmarks.md")
     given = parser.parse_args(arguments)
     rows = backlog(

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Sequence
 from random import Random
 
+import pytest
 from fakes import VirtualClock, mail
 from harness import a_route
 
+from mailsyncd.flow import read
 from mailsyncd.flow.allowance import Allowance
 from mailsyncd.flow.gate import Gate
 from mailsyncd.flow.preflight import Preflight
 from mailsyncd.flow.queue import RefQueue
 from mailsyncd.flow.read import FIRST, LEAST, MOST, READERS, Pace, Reader
-from mailsyncd.flow.ready import ReadyQueue
-from mailsyncd.model import Lane, Listing, Mailbox, MessageRef, Via
+from mailsyncd.flow.ready import ReadyQueue, Setback
+from mailsyncd.model import Lane, Listing, Mailbox, Message, MessageRef, Via
 from mailsyncd.state.memory import MemoryStore
 
 ROUTE = a_route()
@@ -36,6 +39,19 @@ class SlowSource:
         await self.answer.wait()
         for uid in uids:
             yield uid, mail(uid)
+
+
+class SlowPreflight:
+    """Takes its time over a message, in whatever thread it is asked."""
+
+    def __init__(self) -> None:
+        self.asked, self.go_on = asyncio.Event(), threading.Event()
+        self._loop = asyncio.get_running_loop()
+
+    def message(self, ref: MessageRef, body: bytes) -> Message | Setback:
+        self._loop.call_soon_threadsafe(self.asked.set)
+        assert self.go_on.wait(5), "nobody lets it go on: it holds up the event loop"
+        return Preflight().message(ref, body)
 
 
 class Bench:
@@ -222,3 +238,36 @@ def test_batches_grow_where_they_come_soon_and_shrink_where_they_come_late() -> 
     assert pace.count == LEAST, "one message tells nothing about ten"
     pace.took(0.1, 1, pace.octets)
     assert pace.count == 2 * LEAST
+
+
+@pytest.fixture
+def hashing(monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """With a message that counts as heavy."""
+    monkeypatch.setattr(read, "HEAVY", SIZE)
+    bench = Bench()
+    bench.source.answer.set()
+    return bench
+
+
+async def test_a_heavy_message_is_hashed_beside_the_event_loop(hashing: Bench) -> None:
+    hashing.reader.preflight = slow = SlowPreflight()  # type: ignore[assignment]
+    await hashing.queued(1, Lane.LIVE)
+    running = asyncio.ensure_future(hashing.reader.run())
+    await slow.asked.wait()
+    assert not len(hashing.ready)
+    slow.go_on.set()
+    await hashing.ready.wait()
+    assert isinstance(hashing.ready.get().item, Message)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_session_that_ends_while_a_message_is_hashed_leaves_it_in_the_queue(hashing: Bench) -> None:
+    hashing.reader.preflight = slow = SlowPreflight()  # type: ignore[assignment]
+    await hashing.queued(1, Lane.LIVE)
+    running = asyncio.ensure_future(hashing.reader.run())
+    await slow.asked.wait()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    slow.go_on.set()
+    assert (len(hashing.ready), hashing.ready.used, len(hashing.queue)) == (0, 0, 1)
