@@ -184,7 +184,7 @@ def test_the_guide_tells_these_units_and_what_they_cost_in_a_month() -> None:
         ("shared", "finish, in a backlog", [TOGETHER[True][1], TOGETHER[False][1]]),
         ("**3**", "**a message that comes alone**", [f"**{sum(ALONE[one]) + 1}**" for one in (True, False)]),
         (
-            "**about 0.1**",
+            "**0.1 to 0.3**",
             "**a message of a backlog**",
             [f"**{sum(TOGETHER[one])}**" for one in (True, False)],
         ),
