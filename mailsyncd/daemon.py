@@ -24,7 +24,6 @@ from mailsyncd.flow.destination import Destination
 from mailsyncd.flow.gate import Gate
 from mailsyncd.flow.routes import RoutePlan
 from mailsyncd.flow.share import Share
-from mailsyncd.flow.tasks import all_of, first_of
 from mailsyncd.meter import Meter
 from mailsyncd.notify.notices import Limits
 from mailsyncd.notify.notifier import Hooks, Notifications
@@ -39,6 +38,7 @@ from mailsyncd.policy import verdict
 from mailsyncd.ports import Clock, StateStore
 from mailsyncd.reload import Reloads
 from mailsyncd.status import AccountStatus, DaemonStatus
+from mailsyncd.tasks import all_of, begun, first_of, until
 
 log = structlog.get_logger()
 
@@ -161,16 +161,13 @@ class Daemon:
         """Run every destination until a signal; then let each finish what is in flight."""
         self._reconcile()
         self._notifier.ready(self._line())
-        stopping = asyncio.create_task(self._stopping.wait())
-        try:
+        async with begun(until(self._stopping)) as stopping:
             while not self._stopping.is_set():
                 tasks = [one.task for one in self._running.values()]
                 await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED, timeout=1.0)
                 for one in list(self._running.values()):
                     if one.task.done():
                         one.task.result()
-        finally:
-            stopping.cancel()
         log.info("daemon.stopping")
         self._notifier.stopping()
         for one in self._running.values():

@@ -1,4 +1,4 @@
-"""Libraries that others import wherever they find them, for what nobody here asks of them."""
+"""Keeps out libraries that others import wherever they find them, for what nobody here asks of them."""
 
 from __future__ import annotations
 

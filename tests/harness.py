@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
 
-from beside import beside
 from fakes import FakeMailbox, FakeOutlook, VirtualClock, breathe
 
 from mailsyncd.flow.allowance import Allowance
@@ -20,13 +19,13 @@ from mailsyncd.flow.queue import RefQueue
 from mailsyncd.flow.ready import ReadyQueue
 from mailsyncd.flow.routes import RoutePlan, Routes
 from mailsyncd.flow.share import Share
-from mailsyncd.flow.tasks import first_of
 from mailsyncd.flow.times import DestinationSettings
 from mailsyncd.flow.vouch import Vouch
 from mailsyncd.flow.watch import RouteSettings, Watch
 from mailsyncd.model import START_ALL, Route
 from mailsyncd.ports import StateStore
 from mailsyncd.state.memory import MemoryStore
+from mailsyncd.tasks import begun, first_of
 
 TIMES = RouteSettings(
     sweep_interval=300, uidvalidity_window=86_400, record_ttl=90 * 86_400, max_message=10_000
@@ -93,7 +92,7 @@ class Bench:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[asyncio.Task[None]]:
         """The destination at work; cancelled at the end, as by kill -9, unless it was stopped."""
-        async with beside(self.run()) as task:
+        async with begun(self.run()) as task:
             await breathe()
             yield task
 

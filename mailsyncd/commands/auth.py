@@ -29,6 +29,7 @@ from mailsyncd.errors import SignInFailed, Transient
 from mailsyncd.observe.clock import SystemClock
 from mailsyncd.observe.logs import configure
 from mailsyncd.ports import Clock
+from mailsyncd.tasks import begun
 
 NO_DEVICE_CODES = (
     "Google's device codes give no access to mail: sign in with a browser on this machine or, with "
@@ -106,15 +107,11 @@ class SignIn:
                 f"Sign in as {self.signing.account.user}, in the browser that opens now, or at this address:"
             )
             self.say(f"\n{attempt.address()}\n")
-            opening = asyncio.create_task(self._open(attempt.address()))
             try:
-                async with asyncio.timeout(self.how.patience):
+                async with begun(self._open(attempt.address())), asyncio.timeout(self.how.patience):
                     code = await page.code()
             except TimeoutError:
                 raise SignInFailed(self._too_late(page)) from None
-            finally:
-                opening.cancel()
-                await asyncio.gather(opening, return_exceptions=True)
             reference = await self._keep(await attempt.redeem(self.client, code, self.clock.now()))
             page.tell(worked=True)
             return reference

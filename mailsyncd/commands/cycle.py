@@ -14,9 +14,9 @@ from mailsyncd.assemble import Assembly
 from mailsyncd.config.values import Configuration
 from mailsyncd.errors import LeaseLost, MailsyncError, StateUnavailable
 from mailsyncd.flow.destination import LAST_NOTES, Destination
-from mailsyncd.flow.tasks import all_of, first_of
 from mailsyncd.flow.watch import Watch
 from mailsyncd.ports import Clock
+from mailsyncd.tasks import all_of, first_of
 
 log = structlog.get_logger()
 

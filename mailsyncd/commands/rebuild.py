@@ -19,11 +19,11 @@ from mailsyncd.errors import LeaseLost, MailsyncError, RouteBlocked, StateUnavai
 from mailsyncd.flow.lease import STANDBY_POLL, Tenancy
 from mailsyncd.flow.rebuild import Rebuild, Report, read_folder
 from mailsyncd.flow.routes import RoutePlan
-from mailsyncd.flow.tasks import first_of
 from mailsyncd.model import Route
 from mailsyncd.observe.logs import configure
 from mailsyncd.ports import Clock, StateStore
 from mailsyncd.state.memory import MemoryStore
+from mailsyncd.tasks import first_of
 
 
 async def rebuild(

@@ -25,7 +25,6 @@ from mailsyncd.flow.ready import Ready
 from mailsyncd.flow.recover import Recovery
 from mailsyncd.flow.routes import Routes
 from mailsyncd.flow.standstill import Standstill
-from mailsyncd.flow.tasks import first_of, next_time, until, wind_up
 from mailsyncd.flow.window import Window
 from mailsyncd.flow.wire import Wire
 from mailsyncd.flow.writer import Writer
@@ -33,6 +32,7 @@ from mailsyncd.model import Lane, Route
 from mailsyncd.ports import SinkSession
 from mailsyncd.status import WriterState
 from mailsyncd.steps import Step, reached
+from mailsyncd.tasks import first_of, next_time, until, wind_up
 
 RESTING = 240.0  # seconds between looks at an idle connection
 GLANCE = 2.0  # seconds between looks for something that may be tried during a standstill

@@ -29,12 +29,12 @@ from mailsyncd.flow.recover import Recovery
 from mailsyncd.flow.routes import Routes
 from mailsyncd.flow.standstill import Standstill
 from mailsyncd.flow.suspicion import Suspicion
-from mailsyncd.flow.tasks import first_of, until
 from mailsyncd.flow.times import DestinationSettings
 from mailsyncd.flow.writer import Writer
 from mailsyncd.model import Route
 from mailsyncd.ports import Sink
 from mailsyncd.status import WriterState, WriterStatus
+from mailsyncd.tasks import first_of, until
 
 log = structlog.get_logger()
 

@@ -7,8 +7,8 @@ from collections.abc import Coroutine
 from typing import Any
 
 from mailsyncd.errors import SignInNeeded
-from mailsyncd.flow.tasks import first_of, until
 from mailsyncd.ports import Clock
+from mailsyncd.tasks import first_of, until
 
 
 class Pause:

@@ -19,11 +19,11 @@ from mailsyncd.flow.allowance import Allowance
 from mailsyncd.flow.progress import Progress, Sighting
 from mailsyncd.flow.queue import RefQueue
 from mailsyncd.flow.ready import Ready, ReadyQueue, Setback
-from mailsyncd.flow.tasks import all_of
 from mailsyncd.model import Lane, Listing, MessageRef, Route, Via
 from mailsyncd.policy import search_since, wanted
 from mailsyncd.ports import Clock, SourceSession
 from mailsyncd.steps import Step, reached
+from mailsyncd.tasks import all_of
 
 log = structlog.get_logger()
 

@@ -16,11 +16,11 @@ from mailsyncd.flow.allowance import Allowance
 from mailsyncd.flow.preflight import Preflight
 from mailsyncd.flow.queue import RefQueue
 from mailsyncd.flow.ready import Ready, ReadyQueue, Setback
-from mailsyncd.flow.tasks import first_of
 from mailsyncd.model import Message, MessageRef
 from mailsyncd.policy import QUICK_TRIES
 from mailsyncd.ports import Clock, SourceSession
 from mailsyncd.steps import Step, reached
+from mailsyncd.tasks import first_of
 
 READERS = 3  # batches in flight beside one that is kept for live mail
 FIRST, LEAST, MOST = 50, 10, 100  # messages in a batch

@@ -12,7 +12,6 @@ from secrets import token_hex
 
 from mailsyncd.errors import LeaseLost, MailsyncError, StateUnavailable, Transient
 from mailsyncd.flow.routes import RoutePlan
-from mailsyncd.flow.tasks import all_of
 from mailsyncd.flow.vouch import unexplained, witnesses
 from mailsyncd.matching import TailIndex, pair, seen_marks
 from mailsyncd.model import (
@@ -28,6 +27,7 @@ from mailsyncd.model import (
 )
 from mailsyncd.policy import Past, first_watermark, too_old, watermark_after_change
 from mailsyncd.ports import Clock, SinkSession, StateStore
+from mailsyncd.tasks import all_of
 
 PAGE = 500  # messages of the source asked for by one request
 TAIL_PAGE = 2_000  # UIDs of the folder asked for by one request

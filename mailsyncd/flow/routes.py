@@ -11,10 +11,10 @@ import structlog
 from mailsyncd.flow.allowance import Allowance
 from mailsyncd.flow.belt import Belt
 from mailsyncd.flow.digest import Digest
-from mailsyncd.flow.tasks import all_of
 from mailsyncd.flow.watch import RouteSettings, Watch
 from mailsyncd.model import Route
 from mailsyncd.ports import Source
+from mailsyncd.tasks import all_of, begun, until
 
 log = structlog.get_logger()
 
@@ -88,11 +88,8 @@ class Routes:
                 for key, watch in self.watches.items():
                     if key not in self._running:
                         self._running[key] = (watch, asyncio.create_task(self._one(watch, prepare)))
-                changed = asyncio.create_task(self._changed.wait())
-                try:
+                async with begun(until(self._changed)) as changed:
                     await self._first_to_end(changed)
-                finally:
-                    changed.cancel()
         finally:
             await self._stop(list(self._running))
 
@@ -115,7 +112,7 @@ class Routes:
         await prepare(watch.route)
         await watch.run_once()
 
-    async def _first_to_end(self, changed: asyncio.Task[bool]) -> None:
+    async def _first_to_end(self, changed: asyncio.Task[None]) -> None:
         """Until the plans change, or a route's task ends, which it does only by an error."""
         tasks = [task for _, task in self._running.values()]
         await asyncio.wait([changed, *tasks], return_when=asyncio.FIRST_COMPLETED)

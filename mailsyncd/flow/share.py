@@ -18,11 +18,11 @@ import structlog
 from mailsyncd.errors import StateUnavailable
 from mailsyncd.flow.gate import Gate
 from mailsyncd.flow.lease import RENEWALS, Identity, Tenancy, beat_of
-from mailsyncd.flow.tasks import all_of, first_of
 from mailsyncd.model import Lease, Member
 from mailsyncd.policy import fair_share
 from mailsyncd.ports import Clock, StateStore
 from mailsyncd.status import Sharing
+from mailsyncd.tasks import all_of, first_of
 
 log = structlog.get_logger()
 

@@ -17,11 +17,11 @@ from dataclasses import replace
 from mailsyncd.errors import RouteBlocked, StateForgot
 from mailsyncd.flow.gate import Gate
 from mailsyncd.flow.progress import Progress
-from mailsyncd.flow.tasks import all_of
 from mailsyncd.matching import Marks, TailIndex, concerned, marks_of, pair, seen_marks, trace_of
 from mailsyncd.model import Mailbox, Record, Route, TailMessage, Trace, Watermark
 from mailsyncd.policy import too_old
 from mailsyncd.ports import SinkSession, SourceSession, StateStore
+from mailsyncd.tasks import all_of
 
 AT_ONCE = 50  # folders that are asked for in one flight
 NEWEST = 1_000  # messages of a folder that are looked at, at the most

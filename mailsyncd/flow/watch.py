@@ -37,12 +37,12 @@ from mailsyncd.flow.pull import Puller
 from mailsyncd.flow.read import Reader
 from mailsyncd.flow.reconnect import RARE, Reconnects
 from mailsyncd.flow.sweep import SweepTimer
-from mailsyncd.flow.tasks import all_of, begun, first_of, until
 from mailsyncd.flow.unlisted import CONFIRMED
 from mailsyncd.model import Lane, Route, Status, Via, Wake
 from mailsyncd.policy import backoff
 from mailsyncd.ports import Source, SourceSession
 from mailsyncd.status import RouteState, RouteStatus
+from mailsyncd.tasks import all_of, begun, first_of, until
 
 log = structlog.get_logger()
 

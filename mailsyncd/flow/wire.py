@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mailsyncd.flow.ready import ReadyQueue
-from mailsyncd.flow.tasks import first_of
 from mailsyncd.flow.window import TurnedAway, Window
 from mailsyncd.model import Appended, Lane, Message
 from mailsyncd.ports import SinkSession
+from mailsyncd.tasks import first_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,8 @@ Attributes = dict[str, dict[str, Any]]
 
 
 def attribute(value: object) -> dict[str, Any]:
+    if type(value) is str:  # by far the most
+        return {"S": value}
     if isinstance(value, bool):
         return {"BOOL": value}
     if isinstance(value, int):
@@ -19,8 +21,7 @@ def attribute(value: object) -> dict[str, Any]:
 
 
 def attributes(item: Mapping[str, object]) -> Attributes:
-    # By far the most are strings.
-    return {name: {"S": value} if type(value) is str else attribute(value) for name, value in item.items()}
+    return {name: attribute(value) for name, value in item.items()}
 
 
 def plain(given: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import botocore.exceptions as sdk
@@ -11,6 +10,7 @@ from mailsyncd.errors import StateUnavailable
 from mailsyncd.state.dynamo_client import DynamoClient
 from mailsyncd.state.dynamo_errors import code_of
 from mailsyncd.state.items import FORMAT
+from mailsyncd.tasks import begun
 
 KEYS = [{"AttributeName": "PK", "KeyType": "HASH"}, {"AttributeName": "SK", "KeyType": "RANGE"}]
 TYPES = [{"AttributeName": name, "AttributeType": "S"} for name in ("PK", "SK")]
@@ -23,13 +23,9 @@ NOT_YET = "ContinuousBackupsUnavailableException"  # for some seconds after a ta
 
 async def check(client: DynamoClient) -> None:
     """Raises StateUnavailable if the table is missing or can't be ours, or is a newer mailsyncd's."""
-    meanwhile = asyncio.create_task(_check_format(client))
-    try:
+    async with begun(_check_format(client)) as checked:
         await _check_keys(client)
-        await meanwhile
-    finally:
-        meanwhile.cancel()
-        await asyncio.gather(meanwhile, return_exceptions=True)
+        await checked
 
 
 async def _check_keys(client: DynamoClient) -> None:

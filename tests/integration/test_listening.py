@@ -7,13 +7,13 @@ import itertools
 import socket
 
 import pytest
-from beside import beside
 from statuses import Shown
 
 from mailsyncd.observe.listening import listening
 from mailsyncd.observe.web.guard import Guard
 from mailsyncd.observe.web.server import serving
 from mailsyncd.observe.website import Place, Website
+from mailsyncd.tasks import begun
 
 ASKED = b"GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n"
 
@@ -65,7 +65,7 @@ async def test_who_calls_before_there_is_an_answer_gets_it() -> None:
 async def test_who_has_called_and_gone_again_harms_nobody() -> None:
     port = a_port()
     site = Website(Shown().sight(), Place("127.0.0.1", port))
-    async with beside(site.run()), asyncio.timeout(20):
+    async with begun(site.run()), asyncio.timeout(20):
         await called_at(port)
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(ASKED)

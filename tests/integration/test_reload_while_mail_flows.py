@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from beside import beside
 from between_sims import OUTLOOK_USER, PASSWORD, Between, Child, between
 from service_provider import CERTIFICATE
 
 from mailsyncd.observe.ask import ask
 from mailsyncd.sim.verdict import compare
+from mailsyncd.tasks import begun
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
 
@@ -163,7 +163,7 @@ async def life(directory: Path) -> AsyncIterator[Life]:
         async with stage.daemon() as child:
             await child.until(lambda: len(child.events("route.connected")) == 2)
             living = Life(stage, child, wanted)
-            async with beside(living.post()):
+            async with begun(living.post()):
                 yield living
             for user, folder in living.at_end:
                 await living.until_copied(user, folder)

@@ -12,7 +12,6 @@ from functools import partial
 from random import Random
 
 import pytest
-from beside import beside
 from fakes import FakeOutlook, VirtualClock, mail
 from harness import TIMES, a_route
 
@@ -33,6 +32,7 @@ from mailsyncd.sim import GMAIL, GmailServer
 from mailsyncd.sim.personality import Personality
 from mailsyncd.sim.server import Line
 from mailsyncd.state.memory import MemoryStore
+from mailsyncd.tasks import begun
 
 ANN = "ann@gmail.example"
 AT_ONCE = 10.0  # seconds that it may take on a busy machine; a sweep is 150 s away at the least
@@ -72,7 +72,7 @@ async def watching(gmail: GmailServer, start: Start) -> AsyncIterator[Watch]:
     )
     allowance = Allowance(ANN, 0, store, gate, clock, "one")
     watch = Watch(route, source, belt, TIMES, allowance)
-    async with beside(watch.run()):
+    async with begun(watch.run()):
         yield watch
 
 

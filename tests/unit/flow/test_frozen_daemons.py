@@ -16,9 +16,9 @@ from harness import Bench, a_route
 from turmoil.world import ANN, World
 
 from mailsyncd.errors import DestinationFull
-from mailsyncd.flow.tasks import first_of
 from mailsyncd.model import Appended
 from mailsyncd.state.memory import MemoryStore
+from mailsyncd.tasks import first_of
 
 ROUTE = a_route()
 LIFE, SETTLE = 20.0, 5.0

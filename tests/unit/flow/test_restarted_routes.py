@@ -16,8 +16,8 @@ from mailsyncd.flow.preflight import Preflight
 from mailsyncd.flow.queue import RefQueue
 from mailsyncd.flow.read import Reader
 from mailsyncd.flow.ready import ReadyQueue, Setback
-from mailsyncd.flow.tasks import first_of
 from mailsyncd.model import Failure, Lane, Listing, Message, MessageRef, Via
+from mailsyncd.tasks import first_of
 
 ROUTE = a_route()
 

@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 from mailsyncd.flow.gate import Gate
 from mailsyncd.flow.lease import Identity
 from mailsyncd.flow.share import Share
-from mailsyncd.flow.tasks import all_of, first_of
 from mailsyncd.model import Lease, Member
 from mailsyncd.policy import fair_share
 from mailsyncd.state.memory import MemoryStore
 from mailsyncd.status import WriterState
+from mailsyncd.tasks import all_of, first_of
 
 LIFE = 60.0
 

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
-from beside import beside
 from fakes import breathe
 from statuses import Shown
 from structlog.testing import capture_logs
@@ -17,11 +16,12 @@ from structlog.testing import capture_logs
 import mailsyncd.observe.web.server as server
 import mailsyncd.observe.website as website
 from mailsyncd.observe.website import TRY_AGAIN, Place, Website
+from mailsyncd.tasks import begun
 
 
 @asynccontextmanager
 async def running(site: Website) -> AsyncIterator[asyncio.Task[None]]:
-    async with beside(site.run()) as task:
+    async with begun(site.run()) as task:
         await breathe()
         yield task
 

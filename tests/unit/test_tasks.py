@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from mailsyncd.flow.tasks import begun
+from mailsyncd.tasks import begun
 
 
 async def _answer(asked: list[str], pauses: int) -> str:
@@ -30,13 +30,13 @@ async def test_what_was_begun_goes_on_meanwhile() -> None:
 async def test_what_was_begun_ends_with_what_goes_wrong_beside_it() -> None:
     asked: list[str] = []
 
-    async def beside() -> None:
+    async def fails() -> None:
         async with begun(_answer(asked, 1_000_000)):
             await asyncio.sleep(0)
             raise OSError("beside")
 
     with pytest.raises(OSError, match="beside"):
-        await beside()
+        await fails()
     assert asked == ["ended"]
 
 

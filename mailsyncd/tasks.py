@@ -1,4 +1,5 @@
-"""Structured concurrency in few functions: side by side until the first ends, or until all have."""
+"""Structured concurrency in few functions: side by side until the first ends, until all have, or as long as
+a block lasts."""
 
 from __future__ import annotations
 
@@ -40,7 +41,8 @@ async def all_of(*work: Coroutine[Any, Any, None]) -> None:
 
 @asynccontextmanager
 async def begun(work: Coroutine[Any, Any, T]) -> AsyncIterator[asyncio.Task[T]]:
-    """Work that goes on beside what is done meanwhile; if it has not ended by then, it is cancelled."""
+    """Work that goes on beside a block. At its end it is cancelled and awaited; how it ended learns only who
+    awaits it."""
     task = asyncio.create_task(work)
     try:
         yield task
